@@ -1,0 +1,98 @@
+"""A checkpoint as the rest of the program sees it, and the base of the readers that open one."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from qinspect.errors import FormatError
+from qinspect.quant.scheme import QTensor
+from qinspect.registry import Registry
+
+FLOATING = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A row of the table, from headers alone. `dtype` is a safetensors name (F32, BF16, I64 …).
+
+    For a packed tensor `shape` and `dtype` are those of the original weights, `nbytes` is what is stored, and `qtype`
+    is the scheme's label.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    qtype: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def quantizable(self) -> bool:
+        """Whether the tensor is quantized unless someone says otherwise: floating, two dimensions or more, not empty."""
+        return self.dtype in FLOATING and len(self.shape) >= 2 and self.size > 0 and self.qtype is None
+
+
+class Checkpoint(ABC):
+    """An open checkpoint file: headers in memory, weights loaded one tensor at a time. Use as a context manager."""
+
+    path: Path
+    format: str
+    metadata: Mapping[str, str]
+    infos: tuple[TensorInfo, ...]
+    notes: tuple[str, ...] = ()
+    """What a person should know of this file, one sentence each (assumed group size, refused pickle globals …)."""
+
+    @abstractmethod
+    def load(self, name: str, rows: slice | None = None) -> np.ndarray | QTensor:
+        """The tensor `name`, or some rows of it (first axis, step 1): read-only, memory-mapped where the format allows."""
+
+    def info(self, name: str) -> TensorInfo:
+        """The header of `name`; FormatError if there is no such tensor."""
+        for info in self.infos:
+            if info.name == name:
+                return info
+        raise FormatError("there is no tensor of this name in the file", path=self.path, tensor=name)
+
+    def close(self) -> None:  # noqa: B027 - most readers have nothing to release
+        """Release the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Reader(ABC):
+    """Opens one container format."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    order: ClassVar[int] = 100
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: Path, head: bytes) -> bool:
+        """Whether the file is of this format, from its first 4096 bytes (its name only where bytes can't tell)."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, path: Path) -> Checkpoint:
+        """Open the file; FormatError or UnsupportedError with one sentence if that can't be done."""
+
+
+registry: Registry[Reader] = Registry("qinspect.formats", Reader)  # type: ignore[type-abstract]

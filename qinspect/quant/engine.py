@@ -1,0 +1,285 @@
+"""Runs a scheme over a tensor, block by block: the same few passes serve every scheme there is.
+
+A block of rows stays in a core's cache while its ranges are found, parameters fitted, codes made and packed, so that
+weights are read from memory once (twice where parameters are shared across rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from qinspect.errors import SchemeError
+from qinspect.quant import kernels, metrics
+from qinspect.quant.blocks import Matrix, map_blocks, scratch
+from qinspect.quant.layout import Layout
+from qinspect.quant.scheme import Grid, QTensor, Scheme
+from qinspect.task import Token
+
+T = TypeVar("T")
+Params = Mapping[str, np.ndarray]
+
+
+def quantize(scheme: Scheme, w: Any, token: Token | None = None) -> QTensor:
+    """See `Scheme.quantize`."""
+    matrix = Matrix(w)
+    arrays = {name: np.empty(dims, dtype) for name, (dtype, dims) in scheme.stored(matrix.shape).items()}
+    data = arrays.pop("data")
+    fitted = _Fitted(scheme, matrix, arrays, token)
+
+    def work(start: int, stop: int) -> None:
+        codes = fitted.encode(start, stop)[1]
+        scheme.packing.pack(codes, fitted.layout, data[start:stop])
+
+    _over_weights(work, matrix, token)
+    return QTensor(scheme, matrix.shape, data, arrays)
+
+
+def measure(scheme: Scheme, w: Any, token: Token | None = None) -> metrics.Metrics:
+    """See `Scheme.measure`."""
+    matrix = Matrix(w)
+    layout = scheme.layout(matrix.shape)
+    arrays = {name: np.empty(layout.sets_shape, dtype) for name, dtype in scheme.param_dtypes().items()}
+    fitted = _Fitted(scheme, matrix, arrays, token)
+
+    def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        x, codes, grid = fitted.encode(start, stop)
+        return _errors(scheme, x, codes, layout, layout.first_run(start), grid)
+
+    return _metrics(scheme, _over_weights(work, matrix, token), matrix, scheme.nbytes(matrix.shape))
+
+
+def compare(w: Any, q: QTensor, token: Token | None = None) -> metrics.Metrics:
+    """See `Scheme.compare`."""
+    matrix = Matrix(w)
+    if matrix.shape != q.shape:
+        raise SchemeError(f"the reference has shape {list(matrix.shape)}, the packed tensor {list(q.shape)}")
+    stored = _Stored(q)
+
+    def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        x = matrix.block(start, stop)
+        if not np.isfinite(x).all():
+            raise _NotFiniteError
+        first = stored.layout.first_run(start)
+        return _errors(q.scheme, x, stored.codes(start, stop), stored.layout, first, stored.grid(start, stop))
+
+    return _metrics(q.scheme, _over_weights(work, matrix, token), matrix, q.nbytes)
+
+
+def dequantize(q: QTensor, rows: slice | None, out: np.ndarray | None, token: Token | None = None) -> np.ndarray:
+    """See `Scheme.dequantize`."""
+    stored = _Stored(q)
+    layout = stored.layout
+    start, stop, shape = _rows_of(q.shape, layout, rows)
+    values = np.empty(shape, np.float32) if out is None else _checked_out(out, shape)
+    flat = values.reshape(stop - start, layout.cols)
+
+    def work(a: int, b: int) -> None:
+        low, high = start + a, start + b
+        grid = stored.grid(low, high)
+        _decode(q.scheme, stored.codes(low, high), layout, layout.first_run(low), grid, flat[a:b])
+
+    if values.size:
+        map_blocks(work, stop - start, layout.cols, token)
+    return values
+
+
+def codes(q: QTensor, rows: slice | None = None) -> np.ndarray:
+    """See `Scheme.codes`."""
+    stored = _Stored(q)
+    start, stop, shape = _rows_of(q.shape, stored.layout, rows)
+    found = np.empty((stop - start, stored.layout.cols), q.scheme.code_dtype)
+
+    def work(a: int, b: int) -> None:
+        found[a:b] = stored.codes(start + a, start + b)
+
+    if found.size:
+        map_blocks(work, stop - start, stored.layout.cols)
+    lowest = q.scheme.code_range[0]
+    return (found if lowest == 0 else found.astype(np.int32) + lowest).reshape(shape)
+
+
+def count(q: QTensor, token: Token | None = None) -> np.ndarray:
+    """See `Scheme.count`."""
+    stored = _Stored(q)
+    layout = stored.layout
+    parts = []
+    if layout.rows and layout.cols:
+        parts = map_blocks(lambda a, b: _counts(q.scheme, stored.codes(a, b)), layout.rows, layout.cols, token)
+    return np.sum([np.zeros(q.scheme.n_codes, np.int64), *parts], axis=0)
+
+
+def extremes(w: Any, token: Token | None = None) -> tuple[float, float]:
+    """Smallest and largest weight (0, 0 of an empty tensor); raises SchemeError for NaN and infinities."""
+    matrix = Matrix(w)
+    layout = Layout(matrix.rows, matrix.cols, matrix.cols, matrix.cols, (1,))
+    low, high = _set_ranges(matrix, layout, token)
+    return float(low[0]), float(high[0])
+
+
+class _Stored:
+    """A packed tensor, read by blocks of rows."""
+
+    def __init__(self, q: QTensor) -> None:
+        self.q = q
+        self.layout = q.scheme.layout(q.shape)
+        self._params = {name: array.reshape(-1) for name, array in q.params.items()}
+
+    def codes(self, start: int, stop: int) -> np.ndarray:
+        """Stored codes of some rows, in this thread's scratch memory."""
+        size = (stop - start) * self.layout.cols
+        found = scratch("codes", size, self.q.scheme.code_dtype).reshape(stop - start, self.layout.cols)
+        self.q.scheme.packing.unpack(self.q.data[start:stop], self.layout, found)
+        return found
+
+    def grid(self, start: int, stop: int) -> Grid:
+        """What the codes of these rows mean."""
+        sets = self.layout.sets_of(start, stop)
+        return self.q.scheme.grid({name: array[sets] for name, array in self._params.items()})
+
+
+class _Fitted:
+    """Weights and the parameters fitted to them: block by block, or all first where parameters are shared across rows."""
+
+    def __init__(self, scheme: Scheme, matrix: Matrix, arrays: dict[str, np.ndarray], token: Token | None) -> None:
+        self.scheme = scheme
+        self.matrix = matrix
+        self.layout = scheme.layout(matrix.shape)
+        self._arrays = {name: array.reshape(-1) for name, array in arrays.items()}
+        if not self.layout.local or not (matrix.rows and matrix.cols):
+            self._fit(*_set_ranges(matrix, self.layout, token), 0)
+
+    def encode(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Grid]:
+        """A block of rows: the weights, their codes (in scratch memory), and the grid of its sets."""
+        x = self.matrix.block(start, stop)
+        if self.layout.local:
+            self._fit(*_run_ranges(x, self.layout), start * self.layout.runs_per_row)
+        sets = self.layout.sets_of(start, stop)
+        grid = self.scheme.grid({name: array[sets] for name, array in self._arrays.items()})
+        return x, _encode(self.scheme, x, self.layout, self.layout.first_run(start), grid), grid
+
+    def _fit(self, low: np.ndarray, high: np.ndarray, first: int) -> None:
+        """Fit the sets from `first` on and put their parameters in place."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            params = self.scheme.fit(low, high)
+        for name, array in params.items():
+            self._arrays[name][first : first + array.size] = array
+            finite = np.isfinite(array.astype(np.float32))
+            if not finite.all():
+                bad = int(np.argmin(finite))
+                raise SchemeError(
+                    f"{name} does not fit {array.dtype} in {self._place(first + bad)}, where weights run from "
+                    f"{low[bad]:.6g} to {high[bad]:.6g}; choose param_dtype=float32"
+                )
+
+    def _place(self, number: int) -> str:
+        if not self.layout.local:
+            return f"parameter set {number}"
+        return "row {}, group {}".format(*divmod(number, self.layout.runs_per_row))
+
+
+def _encode(scheme: Scheme, x: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:
+    found = scratch("codes", x.size, scheme.code_dtype).reshape(x.shape)
+    low, high = scheme.code_range
+    line, run = layout.line, layout.run
+    if scheme.table() is None:
+        kernels.encode_affine(x, line, run, first, grid.scale, grid.zero, grid.offset, low, high, found)
+    else:
+        kernels.encode_linear(x, line, run, first, grid.scale, grid.offset, high, found)
+    return found
+
+
+def _decode(scheme: Scheme, found: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> None:
+    table = scheme.table()
+    line, run = layout.line, layout.run
+    if table is None:
+        low = scheme.code_range[0]
+        kernels.decode_affine(found, line, run, first, grid.scale, grid.zero, grid.offset, low, out)
+    else:
+        kernels.decode_table(found, line, run, first, grid.scale, grid.offset, table, out)
+
+
+def _errors(
+    scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, first: int, grid: Grid
+) -> tuple[np.ndarray, np.ndarray]:
+    """`metrics.SUMS` and code counts of one block."""
+    decoded = scratch("decoded", x.size, np.dtype(np.float32)).reshape(x.shape)
+    _decode(scheme, found, layout, first, grid, decoded)
+    sums = np.zeros(len(metrics.SUMS))
+    kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, sums)
+    return sums, _counts(scheme, found)
+
+
+def _counts(scheme: Scheme, found: np.ndarray) -> np.ndarray:
+    counts = np.zeros(scheme.n_codes, np.int64)
+    kernels.count_codes(found, counts)
+    return counts
+
+
+def _metrics(
+    scheme: Scheme, parts: list[tuple[np.ndarray, np.ndarray]], matrix: Matrix, nbytes: int
+) -> metrics.Metrics:
+    sums = metrics.combine([part[0] for part in parts])
+    counts = np.sum([np.zeros(scheme.n_codes, np.int64), *(part[1] for part in parts)], axis=0)
+    return metrics.from_sums(sums, counts, matrix.rows * matrix.cols, nbytes)
+
+
+class _NotFiniteError(Exception):
+    """A block holds NaN or infinities; how many there are in all is counted once, by whoever catches this."""
+
+
+def _over_weights(work: Callable[[int, int], T], matrix: Matrix, token: Token | None) -> list[T]:
+    """`map_blocks` over all rows; weights that are not finite end in one SchemeError that says how many."""
+    if not (matrix.rows and matrix.cols):
+        return []
+    try:
+        return map_blocks(work, matrix.rows, matrix.cols, token)
+    except _NotFiniteError:
+        pass
+
+    def odd(start: int, stop: int) -> np.ndarray:
+        x = matrix.block(start, stop)
+        return np.array([np.count_nonzero(np.isnan(x)), np.count_nonzero(np.isinf(x))])
+
+    nan, inf = np.sum(map_blocks(odd, matrix.rows, matrix.cols, token), axis=0)
+    found = " and ".join(f"{n} {what}" for n, what in ((nan, "NaN"), (inf, "infinite")) if n)
+    raise SchemeError(f"{found} of {matrix.rows * matrix.cols} weights: repair the checkpoint or leave this tensor alone")
+
+
+def _run_ranges(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest weight of every run of a block."""
+    keys = np.empty((2, len(x) * layout.runs_per_row), np.int32)
+    kernels.ranges(x.view(np.int32), layout.line, layout.run, keys[0], keys[1])
+    values = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(np.float32) + np.float32(0)  # −0 becomes 0
+    if not np.isfinite(values).all():
+        raise _NotFiniteError
+    return values[0], values[1]
+
+
+def _set_ranges(matrix: Matrix, layout: Layout, token: Token | None) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest weight of every parameter set, from one pass over all weights; zeros if there are none."""
+    parts = _over_weights(lambda a, b: _run_ranges(matrix.block(a, b), layout), matrix, token)
+    if not parts:
+        return np.zeros(layout.sets, np.float32), np.zeros(layout.sets, np.float32)
+    low = np.concatenate([part[0] for part in parts]).reshape(-1, layout.sets).min(axis=0)
+    high = np.concatenate([part[1] for part in parts]).reshape(-1, layout.sets).max(axis=0)
+    return low, high
+
+
+def _rows_of(shape: tuple[int, ...], layout: Layout, rows: slice | None) -> tuple[int, int, tuple[int, ...]]:
+    """First and last matrix row of `rows`, and the shape of that part of the tensor."""
+    if rows is None:
+        return 0, layout.rows, shape
+    start, stop, step = rows.indices(layout.rows)
+    if step != 1:
+        raise SchemeError("rows are taken with step 1")
+    stop = max(start, stop)
+    return start, stop, (stop - start, *shape[1:]) if len(shape) > 1 else (stop - start, layout.cols)
+
+
+def _checked_out(out: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise SchemeError(f"out must be a C-contiguous float32 array of shape {list(shape)}")
+    return out

@@ -1,0 +1,246 @@
+"""The loops that touch every weight, compiled by numba: single-threaded, GIL released, over a block of rows.
+
+Arguments common to all: `x` float32 `[m, cols]`; `line`, `run` as in `layout.py`; parameter arrays are float32 with one
+entry a set, and run `first + k` of the block uses entry `(first + k) % len`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+_jit: Any = njit(nogil=True, cache=True, error_model="numpy")
+# Sums may be reordered to use vector units; nothing that decides a code is compiled with this.
+_jit_sums: Any = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+
+_HALF_EVEN = np.float32(12582912.0)
+"""1.5·2²³: adding and subtracting it rounds a float32 below 2²² to an integer, half to even."""
+
+
+@_jit
+def ranges(bits: np.ndarray, line: int, run: int, low: np.ndarray, high: np.ndarray) -> None:
+    """Smallest and largest value of each run, as order-preserving integers of the float32 patterns `bits` (int32).
+
+    Integer comparison orders NaN beyond infinity, so that one unusual value cannot hide, and it vectorises.
+    """
+    flat = bits.reshape(-1)
+    out = 0
+    for start in range(0, flat.size, line):
+        end = start + line
+        for begin in range(start, end, run):
+            smallest = np.int32(0x7FFFFFFF)
+            largest = np.int32(-0x80000000)
+            for i in range(begin, min(begin + run, end)):
+                key = flat[i] ^ ((flat[i] >> np.int32(31)) & np.int32(0x7FFFFFFF))
+                smallest = min(smallest, key)
+                largest = max(largest, key)
+            low[out] = smallest
+            high[out] = largest
+            out += 1
+
+
+@_jit
+def encode_affine(
+    x: np.ndarray, line: int, run: int, first: int,
+    scale: np.ndarray, zero: np.ndarray, offset: np.ndarray, low_code: int, high_code: int, codes: np.ndarray,
+) -> None:  # fmt: skip
+    """`codes = clamp(round_half_even((x − offset)/scale + zero), low_code, high_code) − low_code`."""
+    flat = x.reshape(-1)
+    out = codes.reshape(-1)
+    lowest = np.float32(low_code)
+    highest = np.float32(high_code)
+    number = first
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % scale.size
+            number += 1
+            s, z, o = scale[k], zero[k], offset[k]
+            for i in range(begin, min(begin + run, start + line)):
+                t = (flat[i] - o) / s + z
+                t = min(max(t, lowest), highest)
+                t = (t + _HALF_EVEN) - _HALF_EVEN
+                out[i] = np.int32(t - lowest)
+
+
+@_jit
+def encode_linear(
+    x: np.ndarray, line: int, run: int, first: int, scale: np.ndarray, offset: np.ndarray, top: int, codes: np.ndarray
+) -> None:
+    """Index of the nearest of `top + 1` evenly spaced levels from `offset` to `offset + scale`; a tie takes the lower."""
+    flat = x.reshape(-1)
+    out = codes.reshape(-1)
+    highest = np.float32(top)
+    number = first
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % scale.size
+            number += 1
+            per_step, o = highest / scale[k], offset[k]
+            for i in range(begin, min(begin + run, start + line)):
+                t = (flat[i] - o) * per_step
+                t = highest - min(max(t, np.float32(0)), highest)
+                out[i] = top - np.int32(t + np.float32(0.5))
+
+
+@_jit
+def decode_affine(
+    codes: np.ndarray, line: int, run: int, first: int,
+    scale: np.ndarray, zero: np.ndarray, offset: np.ndarray, low_code: int, out: np.ndarray,
+) -> None:  # fmt: skip
+    """`out = (codes + low_code − zero)·scale + offset`."""
+    flat = codes.reshape(-1)
+    values = out.reshape(-1)
+    number = first
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % scale.size
+            number += 1
+            s, o = scale[k], offset[k]
+            z = zero[k] - np.float32(low_code)
+            for i in range(begin, min(begin + run, start + line)):
+                values[i] = (np.float32(flat[i]) - z) * s + o
+
+
+@_jit
+def decode_table(
+    codes: np.ndarray, line: int, run: int, first: int,
+    scale: np.ndarray, offset: np.ndarray, table: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    """`out = table[codes]·scale + offset`."""
+    flat = codes.reshape(-1)
+    values = out.reshape(-1)
+    number = first
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % scale.size
+            number += 1
+            s, o = scale[k], offset[k]
+            for i in range(begin, min(begin + run, start + line)):
+                values[i] = table[flat[i]] * s + o
+
+
+@_jit
+def pack_digits(codes: np.ndarray, run: int, levels: int, digits: int, words: np.ndarray) -> None:
+    """`codes` `[m, cols]` into `words` uint32 `[m, groups, words a group]`, first code least significant."""
+    base = np.uint32(levels)
+    cols = codes.shape[1]
+    for row in range(codes.shape[0]):
+        for group in range(words.shape[1]):
+            end = min((group + 1) * run, cols)
+            for w in range(words.shape[2]):
+                begin = group * run + w * digits
+                word = np.uint32(0)
+                for i in range(min(begin + digits, end) - 1, begin - 1, -1):
+                    word = np.uint32(word * base + codes[row, i])
+                words[row, group, w] = word
+
+
+@_jit
+def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, codes: np.ndarray) -> bool:
+    """The inverse of `pack_digits`; False if a word is larger than `levels**digits − 1`."""
+    base = np.uint32(levels)
+    top = np.uint64(1)
+    for _ in range(digits):
+        top *= np.uint64(levels)
+    cols = codes.shape[1]
+    valid = True
+    for row in range(codes.shape[0]):
+        for group in range(words.shape[1]):
+            end = min((group + 1) * run, cols)
+            for w in range(words.shape[2]):
+                begin = group * run + w * digits
+                word = words[row, group, w]
+                valid &= np.uint64(word) < top
+                for i in range(begin, min(begin + digits, end)):
+                    rest = word // base
+                    codes[row, i] = word - rest * base
+                    word = rest
+    return valid
+
+
+@_jit
+def pack_bits(codes: np.ndarray, bits: int, out: np.ndarray) -> None:
+    """`codes` uint8 `[m, cols]`, 2 to 7 bits each, as a little-endian bit stream along each row of `out`."""
+    cols = codes.shape[1]
+    for row in range(codes.shape[0]):
+        at = 0
+        for begin in range(0, cols, 8):
+            held = np.uint64(0)
+            for j in range(min(8, cols - begin)):
+                held |= np.uint64(codes[row, begin + j]) << np.uint64(j * bits)
+            for _ in range(min(bits, out.shape[1] - at)):
+                out[row, at] = np.uint8(held & np.uint64(0xFF))
+                held >>= np.uint64(8)
+                at += 1
+
+
+@_jit
+def unpack_bits(data: np.ndarray, bits: int, codes: np.ndarray) -> None:
+    """The inverse of `pack_bits`."""
+    cols = codes.shape[1]
+    mask = np.uint64((1 << bits) - 1)
+    for row in range(codes.shape[0]):
+        at = 0
+        for begin in range(0, cols, 8):
+            held = np.uint64(0)
+            for j in range(min(bits, data.shape[1] - at)):
+                held |= np.uint64(data[row, at]) << np.uint64(8 * j)
+                at += 1
+            for j in range(min(8, cols - begin)):
+                codes[row, begin + j] = np.uint8((held >> np.uint64(j * bits)) & mask)
+
+
+@_jit_sums
+def error_sums(
+    x: np.ndarray, decoded: np.ndarray, line: int, run: int, first: int,
+    step: np.ndarray, low: np.ndarray, high: np.ndarray, sums: np.ndarray,
+) -> None:  # fmt: skip
+    """Add to `sums` (float64, in the order of `metrics.SUMS`) what all error figures are made of.
+
+    `low` and `high` bound what a run's codes can express; a weight outside them by more than rounding counts as clipped.
+    """
+    flat = x.reshape(-1)
+    values = decoded.reshape(-1)
+    number = first
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % step.size
+            number += 1
+            lo, hi = low[k], high[k]
+            slack = np.float32(5e-7) * (max(abs(lo), abs(hi)) + (hi - lo))
+            ww = dd = wd = ee = ae = rr = re = 0.0
+            largest = np.float32(0)
+            outside = 0
+            for i in range(begin, min(begin + run, start + line)):
+                w, d = flat[i], values[i]
+                inside = min(max(w, lo), hi)
+                outside += abs(w - inside) > slack
+                e = np.float64(d) - np.float64(w)
+                f = np.float64(d) - np.float64(inside)
+                ww += np.float64(w) * np.float64(w)
+                dd += np.float64(d) * np.float64(d)
+                wd += np.float64(w) * np.float64(d)
+                ee += e * e
+                ae += abs(e)
+                rr += np.float64(inside) * np.float64(inside)
+                re += f * f
+                largest = max(largest, abs(np.float32(e)))
+            sums[0] += ww
+            sums[1] += dd
+            sums[2] += wd
+            sums[3] += ee
+            sums[4] += ae
+            sums[5] += rr
+            sums[6] += re
+            sums[7] += ee / (np.float64(step[k]) * np.float64(step[k]))
+            sums[8] += outside
+            sums[9] = max(sums[9], np.float64(largest))
+
+
+@_jit
+def count_codes(codes: np.ndarray, counts: np.ndarray) -> None:
+    """Add to `counts` (int64) how often each code occurs."""
+    for code in codes.reshape(-1):
+        counts[code] += 1

@@ -1,0 +1,114 @@
+"""Codes to bytes and back: fixed-width bit fields along a row, or base-N digits in 32-bit words along a group.
+
+Codes are unsigned here, 0 … levels−1. Both packings work on a block of rows; `shape` tells how a tensor is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from qinspect.errors import FormatError
+from qinspect.quant.layout import Layout
+
+
+class Packing(Protocol):
+    """How the codes of a tensor are laid out in bytes."""
+
+    def shape(self, layout: Layout) -> tuple[int, ...]:
+        """Shape of the uint8 array that holds a tensor of this layout; its first axis is the matrix row."""
+
+    def pack(self, codes: np.ndarray, layout: Layout, out: np.ndarray) -> None:
+        """Write `codes` `[m, cols]` into `out`, the `m` rows of a stored array."""
+
+    def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
+        """Read `m` stored rows into `out` `[m, cols]`."""
+
+
+@dataclass(frozen=True)
+class BitPacking:
+    """`bits` bits a code, a little-endian bit stream along each row (first code in the lowest bits), rows padded to bytes."""
+
+    bits: int
+
+    def shape(self, layout: Layout) -> tuple[int, ...]:
+        """`[rows, ceil(cols · bits / 8)]`."""
+        return layout.rows, -(-layout.cols * self.bits // 8)
+
+    def pack(self, codes: np.ndarray, layout: Layout, out: np.ndarray) -> None:
+        """Codes `[m, cols]`, uint8 (uint16 for 16 bits), into `out` `[m, row bytes]`."""
+        from qinspect.quant import kernels
+
+        if self.bits == 8:
+            out[...] = codes
+        elif self.bits == 16:
+            out[...] = codes.astype("<u2", copy=False).view(np.uint8)
+        else:
+            kernels.pack_bits(codes, self.bits, out)
+
+    def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
+        """Stored rows `[m, row bytes]` into codes `[m, cols]`."""
+        from qinspect.quant import kernels
+
+        if self.bits == 8:
+            out[...] = data
+        elif self.bits == 16:
+            out[...] = np.ascontiguousarray(data).view("<u2")
+        else:
+            kernels.unpack_bits(data, self.bits, out)
+
+
+def digits_per_word(levels: int) -> int:
+    """How many base-`levels` digits fit a uint32: 9 for 11 levels."""
+    digits = 1
+    while levels ** (digits + 1) <= 1 << 32:
+        digits += 1
+    return digits
+
+
+@dataclass(frozen=True)
+class DigitPacking:
+    """`levels` values a digit, as many digits as fit in each little-endian uint32, first weight least significant.
+
+    Every group starts a new word and is padded with digit 0; a ragged last group is stored in a record of full width.
+    """
+
+    levels: int
+
+    @property
+    def digits(self) -> int:
+        """Digits in a word."""
+        return digits_per_word(self.levels)
+
+    @property
+    def top_word(self) -> int:
+        """The largest word that codes can give; a larger one in a file is corruption."""
+        return self.levels**self.digits - 1
+
+    def record_bytes(self, group: int) -> int:
+        """Bytes of one group."""
+        return 4 * -(-group // self.digits)
+
+    def shape(self, layout: Layout) -> tuple[int, ...]:
+        """`[rows, groups, 4 · ceil(group / digits)]`."""
+        return layout.rows, layout.runs_per_row, self.record_bytes(layout.run)
+
+    def pack(self, codes: np.ndarray, layout: Layout, out: np.ndarray) -> None:
+        """Codes `[m, cols]` uint8 into `out` `[m, groups, record]`."""
+        from qinspect.quant import kernels
+
+        kernels.pack_digits(codes, layout.run, self.levels, self.digits, out.view("<u4"))
+
+    def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
+        """Stored records `[m, groups, record]` into codes `[m, cols]`; a word above `top_word` is a FormatError."""
+        from qinspect.quant import kernels
+
+        words = np.ascontiguousarray(data).view("<u4")
+        if not kernels.unpack_digits(words, layout.run, self.levels, self.digits, out):
+            bad = int(np.count_nonzero(words > self.top_word))
+            raise FormatError(
+                f"{bad} packed words are above {self.levels}^{self.digits}−1 = {self.top_word}: the file is corrupt; "
+                "copy or export it again"
+            )

@@ -1,0 +1,1 @@
+"""One file a scheme; each is found by `qinspect.quant.scheme.registry` as soon as it exists."""

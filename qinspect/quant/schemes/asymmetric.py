@@ -1,0 +1,74 @@
+"""Asymmetric: a scale and an offset, so that every code lies inside the weights' range (SCHEMES section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from qinspect.quant.affine import Affine, as_scale
+from qinspect.quant.parameter import param
+from qinspect.quant.scheme import Grid
+
+
+@dataclass(frozen=True)
+class Asymmetric(Affine):
+    """Codes 0 … 2^b−1; `w ≈ (code − zero_point)·scale`, or `code·scale + minimum`, with scale = range / (2^b−1).
+
+    The plain formula clamps the zero point and so destroys a tensor whose range leaves out zero (1.9 dB at 8 bits for a
+    layer norm around 1). Here the range is extended to include zero, or the minimum is kept as a float.
+    """
+
+    name: ClassVar[str] = "asymmetric"
+    title: ClassVar[str] = "Asymmetric integer"
+    summary: ClassVar[str] = "Unsigned integers over the range of the weights, with a zero point or a float minimum."
+    order: ClassVar[int] = 40
+
+    offset: str = param(
+        "zero_point",
+        "zero_point: an integer code means 0.0, the range is extended to include it. minimum: a float, no extension.",
+        choices=("zero_point", "minimum"),
+    )
+
+    @property
+    def code_range(self) -> tuple[int, int]:
+        """0 … 2^b−1."""
+        return 0, (1 << self.bits) - 1
+
+    def param_dtypes(self) -> dict[str, np.dtype]:
+        """`scale`, and `zero_point` (uint8, for 16 bits uint16) or `minimum`."""
+        if self.offset == "minimum":
+            return {"scale": self.scale_dtype, "minimum": self.scale_dtype}
+        return {"scale": self.scale_dtype, "zero_point": self.code_dtype}
+
+    def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
+        """The ends of the range get the end codes."""
+        top = np.float32(self.code_range[1])
+        if self.offset == "minimum":
+            minimum = low.astype(self.scale_dtype)
+            span = np.maximum(_difference(high, minimum.astype(np.float32), top), np.float32(0))
+            return {"scale": as_scale(span, self.scale_dtype), "minimum": minimum}
+        low, high = np.minimum(low, np.float32(0)), np.maximum(high, np.float32(0))
+        scale = as_scale(_difference(high, low, top), self.scale_dtype)
+        zero = np.clip(-np.rint(low / scale.astype(np.float32)), 0, top)
+        return {"scale": scale, "zero_point": zero.astype(self.code_dtype)}
+
+    def grid(self, params: Mapping[str, np.ndarray]) -> Grid:
+        """Evenly spaced from the end that code 0 stands for."""
+        scale = params["scale"].astype(np.float32)
+        none = np.zeros_like(scale)
+        top = np.float32(self.code_range[1])
+        if self.offset == "minimum":
+            minimum = params["minimum"].astype(np.float32)
+            return Grid(scale, none, minimum, scale, minimum, minimum + scale * top)
+        zero = params["zero_point"].astype(np.float32)
+        return Grid(scale, zero, none, scale, -zero * scale, (top - zero) * scale)
+
+
+def _difference(high: np.ndarray, low: np.ndarray, parts: np.float32) -> np.ndarray:
+    """`(high − low)/parts` in float32, also where the difference itself would overflow."""
+    whole = high - low
+    halves = (high / 2 - low / 2) / parts * 2
+    return np.where(np.isfinite(whole), whole / parts, halves).astype(np.float32)
