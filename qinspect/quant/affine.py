@@ -23,7 +23,12 @@ class Affine(Scheme):
     bits: int = param(8, "Bits of a code.", choices=BITS, unit="bits")
     granularity: str = param("tensor", "What shares a scale.", choices=tuple(map(str, Granularity)))
     group_size: int = param(
-        128, "Weights along a row that share a scale.", low=1, high=1 << 20, unit="weights", needs=("granularity", "group")
+        128,
+        "Weights along a row that share a scale.",
+        low=1,
+        high=1 << 20,
+        unit="weights",
+        needs=("granularity", "group"),
     )
     axis: int = param(0, "The axis that keeps one scale per index.", low=0, high=7, needs=("granularity", "channel"))
     param_dtype: str = param("float32", "Type of the scales.", choices=("float16", "bfloat16", "float32"))

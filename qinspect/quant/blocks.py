@@ -42,13 +42,16 @@ def scratch(tag: str, size: int, dtype: Any) -> np.ndarray:
     return held[:size]
 
 
-def map_blocks(work: Callable[[int, int], T], rows: int, cols: int, token: Token | None = None) -> list[T]:
+def map_blocks(
+    work: Callable[[int, int], T], rows: int, cols: int, token: Token | None = None, *, multiple: int = 1
+) -> list[T]:
     """`work(start, stop)` for every block of rows, in parallel; the results in order.
 
-    The token is checked between blocks. An error in any block ends the rest and is raised here.
+    Blocks start at multiples of `multiple` rows. The token is checked between them. An error in any block ends the rest
+    and is raised here.
     """
     token = token or Token()
-    size = max(1, BLOCK_WEIGHTS // max(1, cols))
+    size = max(1, BLOCK_WEIGHTS // max(1, cols) // multiple) * multiple
     spans = [(start, min(start + size, rows)) for start in range(0, rows, size)]
     if len(spans) == 1:
         token.check(0.0)

@@ -6,7 +6,9 @@ weights are read from memory once (twice where parameters are shared across rows
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +21,6 @@ from qinspect.quant.scheme import Grid, QTensor, Scheme
 from qinspect.task import Token
 
 T = TypeVar("T")
-Params = Mapping[str, np.ndarray]
 
 
 def quantize(scheme: Scheme, w: Any, token: Token | None = None) -> QTensor:
@@ -48,7 +49,7 @@ def measure(scheme: Scheme, w: Any, token: Token | None = None) -> metrics.Metri
         x, codes, grid = fitted.encode(start, stop)
         return _errors(scheme, x, codes, layout, layout.first_run(start), grid)
 
-    return _metrics(scheme, _over_weights(work, matrix, token), matrix, scheme.nbytes(matrix.shape))
+    return _metrics(scheme, _over_weights(work, matrix, token), matrix, scheme.nbytes(matrix.shape), arrays)
 
 
 def compare(w: Any, q: QTensor, token: Token | None = None) -> metrics.Metrics:
@@ -65,7 +66,7 @@ def compare(w: Any, q: QTensor, token: Token | None = None) -> metrics.Metrics:
         first = stored.layout.first_run(start)
         return _errors(q.scheme, x, stored.codes(start, stop), stored.layout, first, stored.grid(start, stop))
 
-    return _metrics(q.scheme, _over_weights(work, matrix, token), matrix, q.nbytes)
+    return _metrics(q.scheme, _over_weights(work, matrix, token), matrix, q.nbytes, q.params)
 
 
 def dequantize(q: QTensor, rows: slice | None, out: np.ndarray | None, token: Token | None = None) -> np.ndarray:
@@ -111,12 +112,52 @@ def count(q: QTensor, token: Token | None = None) -> np.ndarray:
     return np.sum([np.zeros(q.scheme.n_codes, np.int64), *parts], axis=0)
 
 
+def stored_metrics(q: QTensor, token: Token | None = None) -> metrics.Metrics:
+    """What can be said of `q` without a reference: size and the use of its codes; every error figure is NaN."""
+    return metrics.without_reference(count(q, token), math.prod(q.shape), q.nbytes, q.params)
+
+
 def extremes(w: Any, token: Token | None = None) -> tuple[float, float]:
     """Smallest and largest weight (0, 0 of an empty tensor); raises SchemeError for NaN and infinities."""
     matrix = Matrix(w)
     layout = Layout(matrix.rows, matrix.cols, matrix.cols, matrix.cols, (1,))
     low, high = _set_ranges(matrix, layout, token)
     return float(low[0]), float(high[0])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of a packed tensor: the reference weights if there are any, and what the codes decode to.
+
+    `codes` and `decoded` are scratch memory, good until the visitor returns.
+    """
+
+    start: int
+    stop: int
+    weights: np.ndarray | None
+    decoded: np.ndarray
+    codes: np.ndarray
+    layout: Layout
+    first: int
+    grid: Grid
+
+
+def visit(q: QTensor, w: Any, work: Callable[[Block], T], token: Token | None = None, *, multiple: int = 1) -> list[T]:
+    """`work(block)` for every block of rows of `q`, with the reference `w` (or None) beside it; results in order."""
+    stored = _Stored(q)
+    layout = stored.layout
+    matrix = None if w is None else Matrix(w)
+    if matrix is not None and matrix.shape != q.shape:
+        raise SchemeError(f"the reference has shape {list(matrix.shape)}, the packed tensor {list(q.shape)}")
+
+    def one(start: int, stop: int) -> T:
+        found, grid, first = stored.codes(start, stop), stored.grid(start, stop), layout.first_run(start)
+        decoded = scratch("decoded", found.size, np.dtype(np.float32)).reshape(found.shape)
+        _decode(q.scheme, found, layout, first, grid, decoded)
+        weights = None if matrix is None else matrix.block(start, stop)
+        return work(Block(start, stop, weights, decoded, found, layout, first, grid))
+
+    return map_blocks(one, layout.rows, layout.cols, token, multiple=multiple) if layout.rows and layout.cols else []
 
 
 class _Stored:
@@ -141,7 +182,7 @@ class _Stored:
 
 
 class _Fitted:
-    """Weights and the parameters fitted to them: block by block, or all first where parameters are shared across rows."""
+    """Weights and the parameters fitted to them: block by block, or all first where rows share parameters."""
 
     def __init__(self, scheme: Scheme, matrix: Matrix, arrays: dict[str, np.ndarray], token: Token | None) -> None:
         self.scheme = scheme
@@ -219,11 +260,15 @@ def _counts(scheme: Scheme, found: np.ndarray) -> np.ndarray:
 
 
 def _metrics(
-    scheme: Scheme, parts: list[tuple[np.ndarray, np.ndarray]], matrix: Matrix, nbytes: int
+    scheme: Scheme,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    matrix: Matrix,
+    nbytes: int,
+    params: Mapping[str, np.ndarray],
 ) -> metrics.Metrics:
     sums = metrics.combine([part[0] for part in parts])
     counts = np.sum([np.zeros(scheme.n_codes, np.int64), *(part[1] for part in parts)], axis=0)
-    return metrics.from_sums(sums, counts, matrix.rows * matrix.cols, nbytes)
+    return metrics.from_sums(sums, counts, matrix.rows * matrix.cols, nbytes, params)
 
 
 class _NotFiniteError(Exception):
@@ -245,7 +290,9 @@ def _over_weights(work: Callable[[int, int], T], matrix: Matrix, token: Token | 
 
     nan, inf = np.sum(map_blocks(odd, matrix.rows, matrix.cols, token), axis=0)
     found = " and ".join(f"{n} {what}" for n, what in ((nan, "NaN"), (inf, "infinite")) if n)
-    raise SchemeError(f"{found} of {matrix.rows * matrix.cols} weights: repair the checkpoint or leave this tensor alone")
+    raise SchemeError(
+        f"{found} of {matrix.rows * matrix.cols} weights: repair the checkpoint or leave this tensor alone"
+    )
 
 
 def _run_ranges(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:

@@ -68,7 +68,7 @@ def encode_affine(
 def encode_linear(
     x: np.ndarray, line: int, run: int, first: int, scale: np.ndarray, offset: np.ndarray, top: int, codes: np.ndarray
 ) -> None:
-    """Index of the nearest of `top + 1` evenly spaced levels from `offset` to `offset + scale`; a tie takes the lower."""
+    """Index of the nearest of `top + 1` even levels from `offset` to `offset + scale`; a tie takes the lower."""
     flat = x.reshape(-1)
     out = codes.reshape(-1)
     highest = np.float32(top)
@@ -199,7 +199,7 @@ def error_sums(
 ) -> None:  # fmt: skip
     """Add to `sums` (float64, in the order of `metrics.SUMS`) what all error figures are made of.
 
-    `low` and `high` bound what a run's codes can express; a weight outside them by more than rounding counts as clipped.
+    `low` and `high` bound what a run's codes can express; a weight beyond them by more than rounding is clipped.
     """
     flat = x.reshape(-1)
     values = decoded.reshape(-1)
@@ -244,3 +244,50 @@ def count_codes(codes: np.ndarray, counts: np.ndarray) -> None:
     """Add to `counts` (int64) how often each code occurs."""
     for code in codes.reshape(-1):
         counts[code] += 1
+
+
+@_jit
+def count_bins(x: np.ndarray, low: float, per_unit: float, counts: np.ndarray) -> None:
+    """Add to `counts` (int64, `bins + 2`) how many values fall in each of `bins` equal bins from `low` on.
+
+    A bin is `1/per_unit` wide. The first and last entry count what lies outside; the top edge is in the last bin.
+    """
+    bins = counts.size - 2
+    for value in x.reshape(-1):
+        t = (np.float64(value) - low) * per_unit
+        if t < 0:
+            counts[0] += 1
+        elif t < bins:
+            counts[1 + np.int64(t)] += 1
+        else:
+            counts[bins if t <= bins * (1 + 1e-12) else bins + 1] += 1
+
+
+@_jit
+def to_code_units(
+    x: np.ndarray, line: int, run: int, first: int, step: np.ndarray, low: np.ndarray, low_code: int, out: np.ndarray
+) -> None:
+    """Where each weight lies between the levels of its run: `(x − low)/step + low_code`, before rounding to a code."""
+    flat = x.reshape(-1)
+    units = out.reshape(-1)
+    number = first
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % step.size
+            number += 1
+            s, o = step[k], low[k]
+            for i in range(begin, min(begin + run, start + line)):
+                units[i] = (flat[i] - o) / s + np.float32(low_code)
+
+
+@_jit
+def pool_extreme(x: np.ndarray, factor: int, out: np.ndarray) -> None:
+    """Into each cell of `out` the value of largest magnitude, with its sign, of `factor × factor` values of `x`."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            best = np.float32(0)
+            for a in range(i * factor, min((i + 1) * factor, x.shape[0])):
+                for b in range(j * factor, min((j + 1) * factor, x.shape[1])):
+                    if abs(x[a, b]) > abs(best):
+                        best = x[a, b]
+            out[i, j] = best

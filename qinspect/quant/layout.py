@@ -1,8 +1,8 @@
 """Which weights share parameters: a tensor seen as rows, lines and runs.
 
 Every tensor is a matrix `[rows, cols]`: its first axis, and everything else flattened (a vector is one row). In memory
-order it is cut into *lines*, each line into *runs* of consecutive weights that share one set of parameters; the last run
-of a line may be shorter. Run `r` uses parameter set `r % sets`. Three numbers so describe every granularity:
+order it is cut into *lines*, each line into *runs* of consecutive weights that share one set of parameters; the last
+run of a line may be shorter. Run `r` uses parameter set `r % sets`. Three numbers so describe every granularity:
 
 | granularity  | line                    | run            | sets          |
 |--------------|-------------------------|----------------|---------------|
@@ -73,7 +73,7 @@ class Layout:
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """`(rows, cols)` under which a tensor of any number of dimensions is handled: its first axis, and the rest flattened."""
+    """`(rows, cols)` under which a tensor of any dimensions is handled: its first axis, and the rest flattened."""
     if len(shape) < 2:
         return 1, math.prod(shape)
     return shape[0], math.prod(shape[1:])
@@ -88,7 +88,9 @@ def per_tensor(shape: tuple[int, ...]) -> Layout:
 def per_channel(shape: tuple[int, ...], axis: int) -> Layout:
     """One set for each index of `axis`, the axis that keeps a scale per index."""
     if not -len(shape) <= axis < len(shape):
-        raise SchemeError(f"axis {axis} does not exist in a tensor of shape {list(shape)}; choose 0 to {len(shape) - 1}")
+        raise SchemeError(
+            f"axis {axis} does not exist in a tensor of shape {list(shape)}; choose 0 to {len(shape) - 1}"
+        )
     axis %= len(shape)
     rows, cols = matrix_shape(shape)
     line = math.prod(shape[axis + 1 :])
@@ -96,7 +98,7 @@ def per_channel(shape: tuple[int, ...], axis: int) -> Layout:
 
 
 def per_group(shape: tuple[int, ...], group_size: int) -> Layout:
-    """One set for each `group_size` weights along a row; a row shorter than that is one group, a ragged tail another."""
+    """One set for each `group_size` weights along a row; a shorter row is one group, a ragged tail another."""
     rows, cols = matrix_shape(shape)
     run = min(group_size, cols)
     return Layout(rows, cols, cols, run, (rows, -(-cols // run) if run else 0))

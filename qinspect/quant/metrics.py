@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 SUMS = ("ww", "dd", "wd", "ee", "abs_e", "inside_ww", "inside_ee", "ee_steps", "clipped", "max_e")
-"""Entries of the vector that `kernels.error_sums` fills: `w` weights, `d` decoded, `e` their difference; all sums but `max_e`."""
+"""What `kernels.error_sums` fills: `w` weights, `d` decoded, `e` their difference; all are sums but `max_e`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,8 @@ class Metrics:
 
     `sqnr_in_range_db` and nothing else compares with the weights clipped to what the codes can express. `mean_error`
     is the mean of |e|. `rmse_per_step` is √mean((e/step)²): 0.289 for uniform rounding, NaN where levels are uneven.
-    `clipped` is a fraction. `bpw` and `nbytes` count every stored byte. `counts` holds one count a code.
+    `clipped` is a fraction. `bpw` and `nbytes` count every stored byte. Without a reference, errors are NaN and `exact`
+    is None. `signal` and `noise` are the sums Σw² and Σe²; `counts` holds one count a code; `params` what was fitted.
     """
 
     sqnr_db: float
@@ -30,7 +32,7 @@ class Metrics:
     cosine: float
     max_error: float
     mean_error: float
-    exact: bool
+    exact: bool | None
     bpw: float
     nbytes: int
     levels: int
@@ -40,10 +42,11 @@ class Metrics:
     signal: float = field(repr=False)
     noise: float = field(repr=False)
     counts: np.ndarray = field(repr=False)
+    params: Mapping[str, np.ndarray] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON values: what is infinite or undefined is null."""
-        hidden = ("counts", "signal", "noise")
+        hidden = ("counts", "params", "signal", "noise")
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
@@ -71,7 +74,9 @@ def combine(parts: list[np.ndarray]) -> np.ndarray:
     return total
 
 
-def from_sums(sums: np.ndarray, counts: np.ndarray, size: int, nbytes: int) -> Metrics:
+def from_sums(
+    sums: np.ndarray, counts: np.ndarray, size: int, nbytes: int, params: Mapping[str, np.ndarray]
+) -> Metrics:
     """Metrics of `size` weights stored in `nbytes`, from combined `SUMS` and code counts."""
     s = dict(zip(SUMS, sums.tolist(), strict=True))
     n = max(size, 1)
@@ -97,4 +102,12 @@ def from_sums(sums: np.ndarray, counts: np.ndarray, size: int, nbytes: int) -> M
         signal=s["ww"],
         noise=s["ee"],
         counts=counts,
+        params=params,
     )
+
+
+def without_reference(counts: np.ndarray, size: int, nbytes: int, params: Mapping[str, np.ndarray]) -> Metrics:
+    """Metrics of a packed tensor whose original weights are not at hand: what does not need them."""
+    known = from_sums(np.zeros(len(SUMS)), counts, size, nbytes, params)
+    unknown = {f.name: math.nan for f in fields(Metrics) if f.type == "float" and f.name not in ("bpw", "entropy_bits")}
+    return replace(known, exact=None, **unknown)

@@ -29,7 +29,7 @@ class Packing(Protocol):
 
 @dataclass(frozen=True)
 class BitPacking:
-    """`bits` bits a code, a little-endian bit stream along each row (first code in the lowest bits), rows padded to bytes."""
+    """`bits` bits a code: a little-endian bit stream along each row, first code lowest, rows padded to bytes."""
 
     bits: int
 

@@ -34,6 +34,6 @@ class Parameter:
             raise SchemeError(f"{self.name} must be {self.low} to {self.high}, not {value}")
 
 
-def param(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002 - the field's own word
+def param(default: Any, help: str, **limits: Any) -> Any:
     """A dataclass field that is a parameter of a scheme; `limits` are those of `Parameter`."""
     return dataclasses.field(default=default, metadata={"help": help, **limits})

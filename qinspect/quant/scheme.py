@@ -1,9 +1,9 @@
 """Scheme, the base of everything that turns weights into codes and back, and QTensor, what it makes.
 
 A scheme is a frozen dataclass whose fields are its parameters. Each field carries its limits, choices, unit and help
-(`parameter.param`), and from them come equality, cache key, JSON, command-line flags and the form in the window. A subclass says
-how weights share parameters (`layout`), how parameters follow from ranges (`fit`), and what a code means (`grid`); the
-base does everything else, block by block.
+(`parameter.param`), and from them come equality, cache key, JSON, command-line flags and the form in the window. A
+subclass says how weights share parameters (`layout`), how parameters follow from ranges (`fit`), and what a code means
+(`grid`); `engine` does everything else, block by block.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from qinspect.quant.packing import Packing
 from qinspect.quant.parameter import Parameter
 from qinspect.registry import Registry
 from qinspect.task import Token
+
 
 @dataclass(frozen=True, eq=False)
 class QTensor:

@@ -1,4 +1,7 @@
-"""Base-11, the native "3.5-bit" scheme for devices: eleven levels a weight, nine weights to a uint32 (SCHEMES section 1)."""
+"""Base-11, the native "3.5-bit" scheme for devices: eleven levels a weight, nine weights to a uint32.
+
+Source: SCHEMES section 1.
+"""
 
 from __future__ import annotations
 

@@ -40,11 +40,15 @@ class BaseN(Scheme):
 
     name: ClassVar[str] = "base_n"
     title: ClassVar[str] = "Base-N digits"
-    summary: ClassVar[str] = "Evenly spaced levels from each group's minimum to its maximum, many digits to a 32-bit word."
+    summary: ClassVar[str] = (
+        "Evenly spaced levels from each group's minimum to its maximum, many digits to a 32-bit word."
+    )
     order: ClassVar[int] = 20
 
     levels: int = param(16, "How many levels a weight may take.", low=2, high=256)
-    group_size: int = param(128, "Weights along a row that share a minimum and a range.", low=1, high=1 << 20, unit="weights")
+    group_size: int = param(
+        128, "Weights along a row that share a minimum and a range.", low=1, high=1 << 20, unit="weights"
+    )
     param_dtype: str = param("float16", "Type of each group's minimum and range.", choices=("float16", "float32"))
 
     def layout(self, shape: tuple[int, ...]) -> Layout:

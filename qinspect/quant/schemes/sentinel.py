@@ -66,7 +66,12 @@ class Sentinel(Scheme):
         offset = np.full_like(scale, C1)
         low, high = self.code_range
         return Grid(
-            scale, np.zeros_like(scale), offset, scale, scale * np.float32(low) + offset, scale * np.float32(high) + offset
+            scale,
+            np.zeros_like(scale),
+            offset,
+            scale,
+            scale * np.float32(low) + offset,
+            scale * np.float32(high) + offset,
         )
 
     def leaves_alone(self, low: float, high: float) -> str | None:
@@ -76,5 +81,7 @@ class Sentinel(Scheme):
             return "all weights are zero, and would decode to C1"
         reach = max(largest / math.e, SCALE_FLOOR) * self.code_range[1]
         if reach < abs(C1):
-            return f"max|w| is {largest:.3g}: the offset C1 lies beyond the last code, every weight would decode to one value"
+            return (
+                f"with max|w| {largest:.3g} the offset C1 lies beyond the last code: every weight decodes to one value"
+            )
         return None

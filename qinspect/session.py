@@ -1,0 +1,259 @@
+"""What is open and chosen, and the work on it that the window and the command line share. No Qt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qinspect import analysis
+from qinspect.errors import FormatError, QInspectError, SchemeError
+from qinspect.findings import Case, Finding, find
+from qinspect.formats.checkpoint import Checkpoint, TensorInfo
+from qinspect.quant.metrics import Metrics, decibels
+from qinspect.quant.scheme import QTensor, Scheme
+from qinspect.task import Token
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One layer to look at: an immutable snapshot that any thread may work on.
+
+    `scheme` None means a packed layer as it is stored. `reference` holds the originals of a packed file's layers.
+    """
+
+    checkpoint: Checkpoint
+    info: TensorInfo
+    scheme: Scheme | None
+    reference: Checkpoint | None = None
+
+    @property
+    def key(self) -> tuple[str, Scheme | None]:
+        """What results are cached under."""
+        return self.info.name, self.scheme
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReport:
+    """The figures of one layer under one scheme, or the error that kept it from being measured."""
+
+    info: TensorInfo
+    scheme: Scheme | None
+    metrics: Metrics | None
+    findings: tuple[Finding, ...] = ()
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `analyze --json`."""
+        figures = dict.fromkeys(_METRIC_NAMES) if self.metrics is None else self.metrics.to_json()
+        entry = {"name": self.info.name, "shape": list(self.info.shape), **figures}
+        entry["findings"] = [finding.to_json() for finding in self.findings]
+        return entry | ({"error": self.error} if self.error else {})
+
+
+_METRIC_NAMES = (
+    "sqnr_db", "sqnr_in_range_db", "rmse", "mse", "rmse_per_step", "snr_db_eps", "cosine", "max_error", "mean_error",
+    "exact", "bpw", "nbytes", "levels", "levels_used", "entropy_bits", "clipped",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """Everything the views draw of one layer. `part` is the share of rows it was computed from; 1.0 is exact."""
+
+    info: TensorInfo
+    scheme: Scheme
+    quantized: QTensor
+    weights: np.ndarray | None
+    metrics: Metrics
+    findings: tuple[Finding, ...]
+    histogram: analysis.Histogram
+    code_histogram: analysis.Histogram
+    usage: analysis.CodeUsage
+    scales: analysis.ScaleMap
+    errors: analysis.ErrorPyramid
+    part: float = 1.0
+
+
+def weights_of(request: Request, token: Token | None = None) -> tuple[np.ndarray | None, QTensor | None]:
+    """The layer's original weights, as far as they are known, and its packed form if it is shown as stored."""
+    loaded = request.checkpoint.load(request.info.name)
+    original = _reference_of(request)
+    if not isinstance(loaded, QTensor):
+        return loaded, None
+    if request.scheme is None:
+        return original, loaded
+    return (loaded.scheme.dequantize(loaded, token=token) if original is None else original), None
+
+
+def _reference_of(request: Request) -> np.ndarray | None:
+    """The weights of the same name and shape in the reference, decoded if they are packed there."""
+    if request.reference is None:
+        return None
+    for info in request.reference.infos:
+        if info.name == request.info.name and info.shape == request.info.shape:
+            loaded = request.reference.load(info.name)
+            return loaded.scheme.dequantize(loaded) if isinstance(loaded, QTensor) else loaded
+    return None
+
+
+def measure(request: Request, token: Token | None = None) -> LayerReport:
+    """Measure one layer; what is wrong with its weights is told in the report, not raised."""
+    try:
+        weights, packed = weights_of(request, token)
+        metrics, low, high = _figures(request, weights, packed, token)
+    except QInspectError as error:
+        located = error.within(path=request.checkpoint.path, tensor=request.info.name)
+        return LayerReport(request.info, request.scheme, None, error=str(located))
+    scheme = _scheme_of(request, packed)
+    return LayerReport(request.info, scheme, metrics, find(Case(request.info.shape, scheme, metrics, low, high)))
+
+
+def _scheme_of(request: Request, packed: QTensor | None) -> Scheme:
+    scheme = request.scheme if packed is None else packed.scheme
+    if scheme is None:
+        raise SchemeError("choose a scheme: this tensor is not packed", tensor=request.info.name)
+    return scheme
+
+
+def _figures(
+    request: Request, weights: np.ndarray | None, packed: QTensor | None, token: Token | None
+) -> tuple[Metrics, float, float]:
+    """Metrics, smallest and largest weight (of the levels where the weights are not known)."""
+    from qinspect.quant import engine
+
+    if packed is not None and weights is None:
+        grid = packed.scheme.grid({name: array.reshape(-1) for name, array in packed.params.items()})
+        span = (float(grid.low.min()), float(grid.high.max())) if grid.low.size else (0.0, 0.0)
+        return engine.stored_metrics(packed, token), *span
+    if weights is None:
+        raise FormatError("this tensor holds no weights")
+    span = engine.extremes(weights, token)
+    if packed is not None:
+        return packed.scheme.compare(weights, packed, token=token), *span
+    return _scheme_of(request, None).measure(weights, token=token), *span
+
+
+def inspect(request: Request, *, preview: bool = False, token: Token | None = None) -> Inspection:
+    """All that the views show of one layer; as a preview, of a sample of its rows (about a million weights)."""
+    try:
+        weights, packed = weights_of(request, token)
+        part = 1.0
+        if preview and packed is None and weights is not None:
+            sample = analysis.sample_rows(weights)
+            part = sample.size / max(1, weights.size)
+            weights = sample
+        metrics, low, high = _figures(request, weights, packed, token)
+        scheme = _scheme_of(request, packed)
+        quantized = packed if packed is not None else scheme.quantize(weights, token=token)
+        first, last = scheme.code_range
+        return Inspection(
+            request.info, scheme, quantized, weights, metrics,
+            find(Case(quantized.shape, scheme, metrics, low, high)),
+            analysis.histogram(quantized, weights, (low, high), token=token),
+            analysis.histogram(quantized, weights, (first - 0.5, last + 0.5), code_units=True, token=token),
+            analysis.CodeUsage(first, metrics.counts),
+            analysis.scale_map(quantized),
+            analysis.error_pyramid(quantized, weights, token=token),
+            part,
+        )  # fmt: skip
+    except QInspectError as error:
+        raise error.within(path=request.checkpoint.path, tensor=request.info.name) from None
+
+
+@dataclass(frozen=True)
+class Total:
+    """The figures of several layers together. Decibels from summed energies; None where nothing was measured."""
+
+    sqnr_db: float | None
+    bpw: float
+    nbytes: int
+    original_nbytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As `analyze --json` prints it; an infinite SQNR is null."""
+        finite = self.sqnr_db is not None and math.isfinite(self.sqnr_db)
+        return {
+            "sqnr_db": self.sqnr_db if finite else None,
+            "bpw": self.bpw,
+            "nbytes": self.nbytes,
+            "original_nbytes": self.original_nbytes,
+        }
+
+
+def total(reports: Iterable[LayerReport]) -> Total:
+    """Sum up measured layers."""
+    measured = [(report.info, report.metrics) for report in reports if report.metrics is not None]
+    known = [metrics for _, metrics in measured if not math.isnan(metrics.noise)]
+    weights = sum(info.size for info, _ in measured)
+    nbytes = sum(metrics.nbytes for _, metrics in measured)
+    return Total(
+        decibels(sum(m.signal for m in known), sum(m.noise for m in known)) if known else None,
+        8 * nbytes / max(1, weights),
+        nbytes,
+        sum(original_nbytes(info) for info, _ in measured),
+    )
+
+
+def original_nbytes(info: TensorInfo) -> int:
+    """Bytes of a tensor before it was packed: as FP32 for a packed layer, else as stored."""
+    return 4 * info.size if info.qtype else info.nbytes
+
+
+@dataclass
+class Session:
+    """The open checkpoint, its reference, and what was measured of them. Changed on one thread only."""
+
+    checkpoint: Checkpoint | None = None
+    reference: Checkpoint | None = None
+    reports: dict[tuple[str, Scheme | None], LayerReport] = field(default_factory=dict)
+
+    def open(self, checkpoint: Checkpoint) -> None:
+        """Take over a checkpoint; what was open is closed."""
+        self.close()
+        self.checkpoint = checkpoint
+
+    def attach(self, reference: Checkpoint | None) -> None:
+        """Take over the originals that packed layers are compared with."""
+        if self.reference is not None:
+            self.reference.close()
+        self.reference = reference
+        self.reports.clear()
+
+    def close(self) -> None:
+        """Close everything."""
+        for opened in (self.checkpoint, self.reference):
+            if opened is not None:
+                opened.close()
+        self.checkpoint = self.reference = None
+        self.reports.clear()
+
+    def request(self, info: TensorInfo, scheme: Scheme | None) -> Request:
+        """A snapshot for a job; None asks for a packed layer as it is stored."""
+        if self.checkpoint is None:
+            raise FormatError("no checkpoint is open")
+        return Request(self.checkpoint, info, scheme, self.reference)
+
+    def layers(self, scheme: Scheme | None) -> list[Request]:
+        """The layers that figures are shown of: packed ones as stored, or all that `scheme` would quantize."""
+        infos = self.checkpoint.infos if self.checkpoint else ()
+        chosen = [info for info in infos if (info.qtype if scheme is None else info.qtype or info.quantizable)]
+        return [self.request(info, scheme) for info in chosen]
+
+    def missing(self, scheme: Scheme | None) -> list[Request]:
+        """Those of `layers` that have not been measured yet."""
+        return [request for request in self.layers(scheme) if request.key not in self.reports]
+
+
+def measure_all(requests: list[Request], token: Token | None = None) -> Iterator[LayerReport]:
+    """Measure layers one after another, as they come."""
+    token = token or Token()
+    done, size = 0, max(1, sum(request.info.size for request in requests))
+    for request in requests:
+        share = request.info.size
+        yield measure(request, token.part(done / size, (done + share) / size))
+        done += share
+        token.check(done / size)
