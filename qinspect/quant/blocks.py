@@ -35,7 +35,7 @@ def _pool() -> ThreadPoolExecutor:
 
 def scratch(tag: str, size: int, dtype: Any) -> np.ndarray:
     """A vector of this thread's own, kept between calls: touching fresh memory costs as much as a kernel does."""
-    held = getattr(_scratch, tag, None)
+    held: np.ndarray | None = getattr(_scratch, tag, None)
     if held is None or held.size < size or held.dtype != dtype:
         held = np.empty(size, dtype)
         setattr(_scratch, tag, held)
@@ -103,5 +103,5 @@ def _as_array(weights: Any) -> np.ndarray:
         weights = weights.detach().cpu()
         if str(weights.dtype) == "torch.bfloat16":
             weights = weights.float()  # numpy has no bfloat16 of torch's; the only copy made
-        return weights.numpy()
+        weights = weights.numpy()
     return np.asarray(weights)

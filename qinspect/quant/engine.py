@@ -99,7 +99,7 @@ def codes(q: QTensor, rows: slice | None = None) -> np.ndarray:
     if found.size:
         map_blocks(work, stop - start, stored.layout.cols)
     lowest = q.scheme.code_range[0]
-    return (found if lowest == 0 else found.astype(np.int32) + lowest).reshape(shape)
+    return found.reshape(shape) if lowest == 0 else found.astype(np.int32).reshape(shape) + np.int32(lowest)
 
 
 def count(q: QTensor, token: Token | None = None) -> np.ndarray:
@@ -109,7 +109,7 @@ def count(q: QTensor, token: Token | None = None) -> np.ndarray:
     parts = []
     if layout.rows and layout.cols:
         parts = map_blocks(lambda a, b: _counts(q.scheme, stored.codes(a, b)), layout.rows, layout.cols, token)
-    return np.sum([np.zeros(q.scheme.n_codes, np.int64), *parts], axis=0)
+    return _summed(q.scheme, parts)
 
 
 def stored_metrics(q: QTensor, token: Token | None = None) -> metrics.Metrics:
@@ -259,6 +259,11 @@ def _counts(scheme: Scheme, found: np.ndarray) -> np.ndarray:
     return counts
 
 
+def _summed(scheme: Scheme, counts: list[np.ndarray]) -> np.ndarray:
+    total: np.ndarray = np.sum([np.zeros(scheme.n_codes, np.int64), *counts], axis=0)
+    return total
+
+
 def _metrics(
     scheme: Scheme,
     parts: list[tuple[np.ndarray, np.ndarray]],
@@ -267,7 +272,7 @@ def _metrics(
     params: Mapping[str, np.ndarray],
 ) -> metrics.Metrics:
     sums = metrics.combine([part[0] for part in parts])
-    counts = np.sum([np.zeros(scheme.n_codes, np.int64), *(part[1] for part in parts)], axis=0)
+    counts = _summed(scheme, [part[1] for part in parts])
     return metrics.from_sums(sums, counts, matrix.rows * matrix.cols, nbytes, params)
 
 

@@ -145,19 +145,20 @@ def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, codes: 
     for _ in range(digits):
         top *= np.uint64(levels)
     cols = codes.shape[1]
-    valid = True
+    bad = 0
     for row in range(codes.shape[0]):
         for group in range(words.shape[1]):
             end = min((group + 1) * run, cols)
             for w in range(words.shape[2]):
                 begin = group * run + w * digits
                 word = words[row, group, w]
-                valid &= np.uint64(word) < top
+                if np.uint64(word) >= top:
+                    bad += 1
                 for i in range(begin, min(begin + digits, end)):
                     rest = word // base
                     codes[row, i] = word - rest * base
                     word = rest
-    return valid
+    return bad == 0
 
 
 @_jit

@@ -12,6 +12,12 @@ import numpy as np
 SUMS = ("ww", "dd", "wd", "ee", "abs_e", "inside_ww", "inside_ee", "ee_steps", "clipped", "max_e")
 """What `kernels.error_sums` fills: `w` weights, `d` decoded, `e` their difference; all are sums but `max_e`."""
 
+ERRORS = (
+    "sqnr_db", "sqnr_in_range_db", "rmse", "mse", "rmse_per_step", "snr_db_eps", "cosine", "max_error", "mean_error",
+    "clipped", "signal", "noise",
+)  # fmt: skip
+"""The fields of `Metrics` that need the original weights."""
+
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
@@ -109,5 +115,5 @@ def from_sums(
 def without_reference(counts: np.ndarray, size: int, nbytes: int, params: Mapping[str, np.ndarray]) -> Metrics:
     """Metrics of a packed tensor whose original weights are not at hand: what does not need them."""
     known = from_sums(np.zeros(len(SUMS)), counts, size, nbytes, params)
-    unknown = {f.name: math.nan for f in fields(Metrics) if f.type == "float" and f.name not in ("bpw", "entropy_bits")}
-    return replace(known, exact=None, **unknown)
+    errors: dict[str, Any] = {name: math.nan for name in ERRORS}
+    return replace(known, exact=None, **errors)

@@ -85,7 +85,7 @@ class DigitPacking:
     @property
     def top_word(self) -> int:
         """The largest word that codes can give; a larger one in a file is corruption."""
-        return self.levels**self.digits - 1
+        return int(self.levels**self.digits) - 1
 
     def record_bytes(self, group: int) -> int:
         """Bytes of one group."""

@@ -30,7 +30,7 @@ class Parameter:
             raise SchemeError(f"{self.name} must be a {self.type.__name__}, not {value!r}")
         if self.choices is not None and value not in self.choices:
             raise SchemeError(f"{self.name} must be one of {', '.join(map(str, self.choices))}, not {value!r}")
-        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
+        if isinstance(value, int) and not (self.low or 0) <= value <= (self.high if self.high is not None else value):
             raise SchemeError(f"{self.name} must be {self.low} to {self.high}, not {value}")
 
 

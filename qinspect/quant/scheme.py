@@ -219,17 +219,14 @@ class Scheme(ABC):
 
         return engine.count(q, token)
 
-    def levels(self, q: QTensor, index: int = 0) -> np.ndarray:
+    def level_values(self, q: QTensor, index: int = 0) -> np.ndarray:
         """The values that the codes of parameter set `index` of `q` stand for, from the lowest code up."""
-        one = {name: array.reshape(-1)[index : index + 1] for name, array in q.params.items()}
-        return self.level_values(self.grid(one))[0]
-
-    def level_values(self, grid: Grid) -> np.ndarray:
-        """Decoded value of every code, float32 `[sets, codes]`."""
+        grid = self.grid({name: array.reshape(-1)[index : index + 1] for name, array in q.params.items()})
         table = self.table()
         low, high = self.code_range
         unit = np.arange(low, high + 1, dtype=np.float32) if table is None else table
-        return (unit - grid.zero[:, None]) * grid.scale[:, None] + grid.offset[:, None]
+        values: np.ndarray = (unit - grid.zero) * grid.scale + grid.offset
+        return values
 
 
 registry: Registry[Scheme] = Registry("qinspect.quant.schemes", Scheme)  # type: ignore[type-abstract]

@@ -1,0 +1,1 @@
+"""The window. Only modules in here import Qt and pyqtgraph."""

@@ -1,0 +1,1 @@
+"""One file a view; each bids for what is selected and draws it."""
