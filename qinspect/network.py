@@ -1,0 +1,244 @@
+"""A sequential network as a list of operators, so that a checkpoint can be run and its accuracy measured.
+
+It stands as JSON in a checkpoint's metadata under `qinspect.network`, or in a file of its own:
+`[{"op": "linear", "prefix": "fc1"}, {"op": "relu"}, {"op": "layernorm", "prefix": "n1", "eps": 1e-5},
+{"op": "residual", "body": […]}]`. A linear layer has `<prefix>.weight` `[out, in]` and, if it wants, `<prefix>.bias`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from qinspect import formats
+from qinspect.errors import FormatError
+from qinspect.formats.checkpoint import Checkpoint
+from qinspect.quant.scheme import QTensor
+
+Tensors = Callable[[str], np.ndarray | None]
+"""Gives a float32 tensor by its full name, None where there is none."""
+
+METADATA_KEY = "qinspect.network"
+MAX_DEPTH = 16
+
+
+@dataclass(frozen=True)
+class Operator(ABC):
+    """One step of a network; its fields are those of its JSON object."""
+
+    op: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+        """The output for `x`, float32 `[n, features]`; FormatError if a tensor is missing or does not fit."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that `Network.parse` reads."""
+        return {"op": self.op, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Linear(Operator):
+    """`x · weightᵀ + bias`."""
+
+    prefix: str
+    op: ClassVar[str] = "linear"
+
+    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+        weight = _tensor(tensors, f"{self.prefix}.weight", (None, x.shape[1]))
+        return _plus_bias(x @ weight.T, tensors, self.prefix)
+
+
+@dataclass(frozen=True)
+class Relu(Operator):
+    """`max(x, 0)`."""
+
+    op: ClassVar[str] = "relu"
+
+    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+        return np.maximum(x, np.float32(0))
+
+
+@dataclass(frozen=True)
+class LayerNorm(Operator):
+    """Each row to mean 0 and variance 1, then `· weight + bias`."""
+
+    prefix: str
+    eps: float = 1e-5
+    op: ClassVar[str] = "layernorm"
+
+    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+        weight = _tensor(tensors, f"{self.prefix}.weight", (x.shape[1],))
+        centred = x - x.mean(axis=1, keepdims=True)
+        variance = np.square(centred).mean(axis=1, keepdims=True)
+        return _plus_bias(centred / np.sqrt(variance + np.float32(self.eps)) * weight, tensors, self.prefix)
+
+
+@dataclass(frozen=True)
+class Residual(Operator):
+    """`x + body(x)`."""
+
+    body: tuple[Operator, ...]
+    op: ClassVar[str] = "residual"
+
+    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+        y = _run(self.body, x, tensors)
+        if y.shape != x.shape:
+            raise FormatError(f"a residual block of the network turns {x.shape[1]} features into {y.shape[1]}")
+        return x + y
+
+    def to_json(self) -> dict[str, Any]:
+        return {"op": self.op, "body": [operator.to_json() for operator in self.body]}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Operators that run one after the other."""
+
+    operators: tuple[Operator, ...]
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        """The network that `text` describes in JSON; FormatError names what is wrong with it."""
+        try:
+            return cls(_operators(json.loads(text), 0))
+        except (ValueError, RecursionError) as error:
+            raise FormatError("the description of the network is not JSON") from error
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Self | None:
+        """The network that `checkpoint` describes in its metadata or is known by its names; None if there is none."""
+        text = checkpoint.metadata.get(METADATA_KEY)
+        if text is not None:
+            try:
+                return cls.parse(text)
+            except FormatError as error:
+                raise error.within(path=checkpoint.path) from error
+        prefixes = {info.name.rpartition(".")[0] for info in checkpoint.infos}
+        network = cls(_big_net())
+        return network if prefixes == set(network.prefixes) else None
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Prefixes of the tensors that the network needs, in the order in which it runs."""
+        return tuple(_prefixes(self.operators))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The list that `parse` reads as text."""
+        return [operator.to_json() for operator in self.operators]
+
+    def forward(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+        """Output for a batch: `x` `[n, features]` in, float32 `[n, classes]` out; FormatError where tensors do not fit."""
+        if x.ndim != 2:
+            raise FormatError(f"the network takes inputs of shape [n, features], not {list(x.shape)}")
+        # Broken weights give inf and NaN, which the accuracy then shows; they need no warning a row.
+        with np.errstate(all="ignore"):
+            return _run(self.operators, np.asarray(x, np.float32), tensors)
+
+
+def accuracy(logits: np.ndarray, y: np.ndarray) -> float:
+    """Fraction of the rows of `logits` `[n, classes]` whose largest entry is the label in `y` `[n]`."""
+    return float(np.mean(logits.argmax(axis=1) == y))
+
+
+def decoded(checkpoint: Checkpoint) -> Tensors:
+    """The tensors of `checkpoint`, packed ones decoded; each is read once and kept."""
+    names = {info.name for info in checkpoint.infos}
+
+    @functools.cache
+    def tensor(name: str) -> np.ndarray | None:
+        if name not in names:
+            return None
+        stored = checkpoint.load(name)
+        return stored.scheme.dequantize(stored) if isinstance(stored, QTensor) else np.asarray(stored, np.float32)
+
+    return tensor
+
+
+def find_test_set(path: Path) -> Path | None:
+    """The test set `model.test.npz` beside `model.safetensors`, if it is there."""
+    beside = path.with_suffix(".test.npz")
+    return beside if beside.is_file() else None
+
+
+def load_test_set(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs `x`, float32 `[n, features]`, and labels `y`, integers `[n]`, of an `.npz` file with these two arrays."""
+    with formats.open(path) as file:
+        x, y = (np.array(file.load(name)) for name in ("x", "y"))
+    if x.ndim != 2 or y.shape != x.shape[:1] or y.dtype.kind not in "iu" or not len(y):
+        raise FormatError(f"a test set has x [n, features] and integer y [n], not {x.shape} and {y.shape}", path=path)
+    return x.astype(np.float32, copy=False), y
+
+
+def _run(operators: tuple[Operator, ...], x: np.ndarray, tensors: Tensors) -> np.ndarray:
+    for operator in operators:
+        x = operator(x, tensors)
+    return x
+
+
+def _prefixes(operators: tuple[Operator, ...]) -> Iterator[str]:
+    for operator in operators:
+        if isinstance(operator, Residual):
+            yield from _prefixes(operator.body)
+        elif isinstance(operator, Linear | LayerNorm):
+            yield operator.prefix
+
+
+def _tensor(tensors: Tensors, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    tensor = tensors(name)
+    if tensor is None:
+        raise FormatError("the network needs this tensor, and the file does not have it", tensor=name)
+    if tensor.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, tensor.shape, strict=True)):
+        wanted = " × ".join("any" if n is None else str(n) for n in shape)
+        raise FormatError(f"the network needs this tensor as {wanted}, and it is {tensor.shape}", tensor=name)
+    return tensor
+
+
+def _plus_bias(x: np.ndarray, tensors: Tensors, prefix: str) -> np.ndarray:
+    name = f"{prefix}.bias"
+    return x if tensors(name) is None else x + _tensor(tensors, name, (x.shape[1],))
+
+
+def _operators(value: Any, depth: int) -> tuple[Operator, ...]:
+    if not isinstance(value, list) or not value:
+        raise FormatError("a network, and the body of a residual block, is a list of operators with at least one")
+    if depth > MAX_DEPTH:
+        raise FormatError(f"the network nests residual blocks more than {MAX_DEPTH} deep")
+    return tuple(_operator(item, depth) for item in value)
+
+
+def _operator(item: Any, depth: int) -> Operator:
+    match item:
+        case {"op": "relu", **rest} if not rest:
+            return Relu()
+        case {"op": "linear", "prefix": str(prefix), **rest} if not rest:
+            return Linear(prefix)
+        case {"op": "layernorm", "prefix": str(prefix), **rest} if rest.keys() <= {"eps"}:
+            return LayerNorm(prefix, _eps(rest.get("eps", 1e-5)))
+        case {"op": "residual", "body": body, **rest} if not rest:
+            return Residual(_operators(body, depth + 1))
+    shown = json.dumps(item)[:80]
+    raise FormatError(f"the network has linear, relu, layernorm and residual operators, and this is none: {shown}")
+
+
+def _eps(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise FormatError(f"eps of a layer norm is a number of 0 or more, not {str(value)[:20]}")
+    return float(value)
+
+
+def _big_net() -> tuple[Operator, ...]:
+    """The reference network of the drop-in modules: six residual blocks of three layers, layer norms between them."""
+    operators: list[Operator] = []
+    for i in range(0, 12, 2):
+        first, second, third = (Linear(f"model.{i}.model.{j}") for j in (0, 2, 4))
+        operators += [Residual((first, Relu(), second, Relu(), third)), LayerNorm(f"model.{i + 1}")]
+    return tuple(operators[:-1])
