@@ -232,7 +232,7 @@ class Scheme(ABC):
 registry: Registry[Scheme] = Registry("qinspect.quant.schemes", Scheme)  # type: ignore[type-abstract]
 
 
-def make_scheme(name: str, **parameters: Any) -> Scheme:
+def make_scheme(name: str, /, **parameters: Any) -> Scheme:
     """The scheme `name` with these parameters, the rest at their defaults; SchemeError names what does not fit."""
     if name not in registry:
         raise SchemeError(f"there is no scheme {name!r}; choose one of {', '.join(registry.names())}")

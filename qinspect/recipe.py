@@ -1,0 +1,120 @@
+"""Recipe: which tensor is quantized with which scheme, as ordered rules over tensor names.
+
+A file of it is JSON: `{"version": 1, "rules": [{"match": "*.attn*", "scheme": "base11", "group_size": 126},
+{"match": "*", "scheme": null}]}`. A scheme's parameters stand beside its name; those left out have their defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+
+from qinspect.errors import ExportError, SchemeError
+from qinspect.formats.checkpoint import FLOATING, TensorInfo
+from qinspect.quant.scheme import Scheme, scheme_from_json
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Tensors whose full name fits the glob `match` get `scheme`; None leaves them alone."""
+
+    match: str
+    scheme: Scheme | None
+
+    def names(self, info: TensorInfo) -> bool:
+        """Whether this rule means this very tensor, and so insists on it: 1-D tensors too, as long as they are floating."""
+        return self.match == info.name and info.dtype in FLOATING and info.size > 0
+
+    def applies(self, info: TensorInfo) -> bool:
+        """Whether this rule decides on `info`: a glob does where a tensor is quantizable or packed already."""
+        usual = info.quantizable or info.qtype is not None
+        return self.names(info) or (usual and fnmatchcase(info.name, self.match))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Ordered rules, of which the first that applies to a tensor decides; without one the tensor is left alone."""
+
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def of(cls, scheme: Scheme | None) -> Self:
+        """One scheme for every tensor that is quantized by default."""
+        return cls((Rule("*", scheme),))
+
+    def rule_for(self, info: TensorInfo) -> Rule | None:
+        """The rule that decides on `info`."""
+        return next((rule for rule in self.rules if rule.applies(info)), None)
+
+    def scheme_for(self, info: TensorInfo) -> Scheme | None:
+        """The scheme for `info`; None leaves it as it is."""
+        rule = self.rule_for(info)
+        return rule.scheme if rule else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a recipe file holds it."""
+        rules = [{"match": r.match, **(r.scheme.to_json() if r.scheme else {"scheme": None})} for r in self.rules]
+        return {"version": VERSION, "rules": rules}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The recipe that `to_json` or a person wrote; SchemeError names the first rule, from 1, that does not fit."""
+        if not isinstance(value, Mapping) or set(value) != {"version", "rules"} or not isinstance(value["rules"], list):
+            raise SchemeError(
+                'a recipe is written {"version": 1, "rules": [{"match": glob, "scheme": name or null} …]}'
+            )
+        if value["version"] is True or value["version"] != VERSION:
+            raise SchemeError(f"the recipe is of version {value['version']!r}; this program reads version {VERSION}")
+        return cls(tuple(_rule(number, rule) for number, rule in enumerate(value["rules"], 1)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a recipe file; SchemeError names the file and what is wrong in it."""
+        try:
+            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_unique))
+        except SchemeError as error:
+            raise error.within(path=path) from None
+        except OSError as error:
+            raise SchemeError(f"the recipe cannot be read: {error.strerror}", path=path) from error
+        except (ValueError, RecursionError) as error:
+            raise SchemeError(f"the recipe is not JSON: {error}", path=path) from error
+
+    def save(self, path: str | Path) -> None:
+        """Write a recipe file; an old one stays whole until the new one is complete."""
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            part.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise ExportError(
+                f"the recipe cannot be written: {error.strerror}; choose another place", path=path
+            ) from error
+
+
+def _rule(number: int, value: Any) -> Rule:
+    """Rule `number` of a file."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("match"), str) or not value["match"]:
+        raise SchemeError(f'rule {number} is not {{"match": glob, "scheme": name or null}}')
+    scheme = {key: part for key, part in value.items() if key != "match"}
+    if scheme == {"scheme": None}:
+        return Rule(value["match"], None)
+    try:
+        return Rule(value["match"], scheme_from_json(scheme))
+    except SchemeError as error:
+        raise SchemeError(f"rule {number} ({value['match']}): {error.message}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which a key written twice is an error and not a silent choice."""
+    if len(dict(pairs)) < len(pairs):
+        raise SchemeError(f"a key is written twice among {', '.join(key for key, _ in pairs)}")
+    return dict(pairs)
