@@ -12,7 +12,7 @@ _ROOTS = (_PACKAGE / "resources", _PACKAGE.parent / "resources")
 
 
 def resource(name: str) -> Path:
-    """Path of the shipped file or directory `name`, such as `samples/digits.safetensors`; QInspectError if it is gone."""
+    """Path of the shipped file `name`, such as `samples/digits.safetensors`; QInspectError if it is gone."""
     for root in _ROOTS:
         if (root / name).exists():
             return root / name

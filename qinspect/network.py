@@ -10,11 +10,10 @@ from __future__ import annotations
 import functools
 import json
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -31,72 +30,33 @@ MAX_DEPTH = 16
 
 
 @dataclass(frozen=True)
-class Operator(ABC):
-    """One step of a network; its fields are those of its JSON object."""
-
-    op: ClassVar[str]
-
-    @abstractmethod
-    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
-        """The output for `x`, float32 `[n, features]`; FormatError if a tensor is missing or does not fit."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object that `Network.parse` reads."""
-        return {"op": self.op, **asdict(self)}
-
-
-@dataclass(frozen=True)
-class Linear(Operator):
+class Linear:
     """`x · weightᵀ + bias`."""
 
     prefix: str
-    op: ClassVar[str] = "linear"
-
-    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
-        weight = _tensor(tensors, f"{self.prefix}.weight", (None, x.shape[1]))
-        return _plus_bias(x @ weight.T, tensors, self.prefix)
 
 
 @dataclass(frozen=True)
-class Relu(Operator):
+class Relu:
     """`max(x, 0)`."""
 
-    op: ClassVar[str] = "relu"
-
-    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
-        return np.maximum(x, np.float32(0))
-
 
 @dataclass(frozen=True)
-class LayerNorm(Operator):
+class LayerNorm:
     """Each row to mean 0 and variance 1, then `· weight + bias`."""
 
     prefix: str
     eps: float = 1e-5
-    op: ClassVar[str] = "layernorm"
-
-    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
-        weight = _tensor(tensors, f"{self.prefix}.weight", (x.shape[1],))
-        centred = x - x.mean(axis=1, keepdims=True)
-        variance = np.square(centred).mean(axis=1, keepdims=True)
-        return _plus_bias(centred / np.sqrt(variance + np.float32(self.eps)) * weight, tensors, self.prefix)
 
 
 @dataclass(frozen=True)
-class Residual(Operator):
+class Residual:
     """`x + body(x)`."""
 
     body: tuple[Operator, ...]
-    op: ClassVar[str] = "residual"
 
-    def __call__(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
-        y = _run(self.body, x, tensors)
-        if y.shape != x.shape:
-            raise FormatError(f"a residual block of the network turns {x.shape[1]} features into {y.shape[1]}")
-        return x + y
 
-    def to_json(self) -> dict[str, Any]:
-        return {"op": self.op, "body": [operator.to_json() for operator in self.body]}
+Operator: TypeAlias = Linear | Relu | LayerNorm | Residual
 
 
 @dataclass(frozen=True)
@@ -121,7 +81,8 @@ class Network:
             try:
                 return cls.parse(text)
             except FormatError as error:
-                raise error.within(path=checkpoint.path) from error
+                error.within(path=checkpoint.path)
+                raise
         prefixes = {info.name.rpartition(".")[0] for info in checkpoint.infos}
         network = cls(_big_net())
         return network if prefixes == set(network.prefixes) else None
@@ -133,10 +94,10 @@ class Network:
 
     def to_json(self) -> list[dict[str, Any]]:
         """The list that `parse` reads as text."""
-        return [operator.to_json() for operator in self.operators]
+        return [_to_json(operator) for operator in self.operators]
 
     def forward(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
-        """Output for a batch: `x` `[n, features]` in, float32 `[n, classes]` out; FormatError where tensors do not fit."""
+        """Float32 output `[n, classes]` for a batch `x` `[n, features]`; FormatError where tensors do not fit."""
         if x.ndim != 2:
             raise FormatError(f"the network takes inputs of shape [n, features], not {list(x.shape)}")
         # Broken weights give inf and NaN, which the accuracy then shows; they need no warning a row.
@@ -180,8 +141,27 @@ def load_test_set(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _run(operators: tuple[Operator, ...], x: np.ndarray, tensors: Tensors) -> np.ndarray:
     for operator in operators:
-        x = operator(x, tensors)
+        x = _apply(operator, x, tensors)
     return x
+
+
+def _apply(operator: Operator, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+    match operator:
+        case Linear(prefix):
+            weight = _tensor(tensors, f"{prefix}.weight", (None, x.shape[1]))
+            return _plus_bias(x @ weight.T, tensors, prefix)
+        case Relu():
+            return np.asarray(np.maximum(x, np.float32(0)))
+        case LayerNorm(prefix, eps):
+            weight = _tensor(tensors, f"{prefix}.weight", (x.shape[1],))
+            centred = x - x.mean(axis=1, keepdims=True)
+            variance = np.square(centred).mean(axis=1, keepdims=True)
+            return _plus_bias(centred / np.sqrt(variance + np.float32(eps)) * weight, tensors, prefix)
+        case Residual(body):
+            y = _run(body, x, tensors)
+            if y.shape != x.shape:
+                raise FormatError(f"a residual block of the network turns {x.shape[1]} features into {y.shape[1]}")
+            return np.asarray(x + y)
 
 
 def _prefixes(operators: tuple[Operator, ...]) -> Iterator[str]:
@@ -205,6 +185,13 @@ def _tensor(tensors: Tensors, name: str, shape: tuple[int | None, ...]) -> np.nd
 def _plus_bias(x: np.ndarray, tensors: Tensors, prefix: str) -> np.ndarray:
     name = f"{prefix}.bias"
     return x if tensors(name) is None else x + _tensor(tensors, name, (x.shape[1],))
+
+
+def _to_json(operator: Operator) -> dict[str, Any]:
+    name = type(operator).__name__.lower()
+    if isinstance(operator, Residual):
+        return {"op": name, "body": [_to_json(inner) for inner in operator.body]}
+    return {"op": name, **asdict(operator)}
 
 
 def _operators(value: Any, depth: int) -> tuple[Operator, ...]:

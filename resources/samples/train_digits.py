@@ -1,8 +1,8 @@
-"""Trains the sample network on the handwritten digits of scikit-learn and writes it, with its test set, beside this script.
+"""Trains the sample network on scikit-learn's handwritten digits; writes it and its test set beside this script.
 
-An ordinary training run but for one thing: the weights of `mix` pay an L1 penalty, the usual way to a sparse layer. Most
-of them end near zero while a few stay large, so levels spread evenly between the extremes leave the many on no level of
-their own: this layer suffers most from quantization, and the window shows why.
+An ordinary training run but for one thing: the weights of `mix` pay an L1 penalty, the usual way to a sparse layer.
+Most of them end near zero while a few stay large, so levels spread evenly between the extremes leave the many on no
+level of their own: this layer suffers most from quantization, and the window shows why.
 
 Run it where the `dev` and `test` extras are installed: `python resources/samples/train_digits.py`.
 """

