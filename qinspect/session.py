@@ -13,6 +13,7 @@ from qinspect import analysis
 from qinspect.errors import FormatError, QInspectError, SchemeError
 from qinspect.findings import Case, Finding, find
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
+from qinspect.network import Network, accuracy, decoded, find_test_set, load_test_set
 from qinspect.quant.metrics import Metrics, decibels
 from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.task import Token
@@ -203,6 +204,41 @@ def original_nbytes(info: TensorInfo) -> int:
     return 4 * info.size if info.qtype else info.nbytes
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of a test set that a network gets right, with its weights as they are and as they decode."""
+
+    before: float
+    after: float
+    samples: int
+
+
+def has_test_set(checkpoint: Checkpoint) -> bool:
+    """Whether `evaluate` can run: the checkpoint is a network that can be run, and its test set lies beside it."""
+    return find_test_set(checkpoint.path) is not None and Network.of(checkpoint) is not None
+
+
+def evaluate(checkpoint: Checkpoint, scheme: Scheme | None, token: Token | None = None) -> Accuracy:
+    """Run the checkpoint's network on its test set, as it is and quantized as an export would do it."""
+    network, path = Network.of(checkpoint), find_test_set(checkpoint.path)
+    if network is None or path is None:
+        raise FormatError("there is no network with a test set beside it to run", path=checkpoint.path)
+    x, y = load_test_set(path)
+    tensors = decoded(checkpoint)
+
+    def quantized(name: str) -> np.ndarray | None:
+        weights = tensors(name)
+        info = checkpoint.info(name) if weights is not None else None
+        if weights is None or info is None or scheme is None or not (info.quantizable or info.qtype):
+            return weights
+        low, high = float(weights.min()), float(weights.max())
+        alone = scheme.leaves_alone(low, high) is not None
+        return weights if alone else scheme.dequantize(scheme.quantize(weights, token=token), token=token)
+
+    before, after = (accuracy(network.forward(x, source), y) for source in (tensors, quantized))
+    return Accuracy(before, after, len(y))
+
+
 @dataclass
 class Session:
     """The open checkpoint, its reference, and what was measured of them. Changed on one thread only."""
@@ -242,6 +278,11 @@ class Session:
         infos = self.checkpoint.infos if self.checkpoint else ()
         chosen = [info for info in infos if (info.qtype if scheme is None else info.qtype or info.quantizable)]
         return [self.request(info, scheme) for info in chosen]
+
+    def reports_under(self, scheme: Scheme | None) -> list[LayerReport]:
+        """What was measured of `layers` so far."""
+        keys = [request.key for request in self.layers(scheme)]
+        return [self.reports[key] for key in keys if key in self.reports]
 
     def missing(self, scheme: Scheme | None) -> list[Request]:
         """Those of `layers` that have not been measured yet."""

@@ -10,6 +10,9 @@ from PySide6.QtWidgets import QApplication
 
 from qinspect.assets import resource
 
+FAMILY = "Source Sans 3"
+MONOSPACED = "JetBrains Mono"
+
 
 @dataclass(frozen=True)
 class Theme:
@@ -55,12 +58,18 @@ LIGHT = Theme(
 THEMES = {theme.name: theme for theme in (DARK, LIGHT)}
 
 
-def load_fonts() -> str:
-    """Register the shipped fonts, so that no machine shows boxes; the family to use."""
-    families: list[str] = []
+def load_fonts(app: QApplication) -> None:
+    """Use the shipped fonts, so that every machine shows the same glyphs and none shows boxes."""
     for path in sorted(resource("fonts").glob("*.ttf")):
-        families += QFontDatabase.applicationFontFamilies(QFontDatabase.addApplicationFont(str(path)))
-    return families[0] if families else QApplication.font().family()
+        QFontDatabase.addApplicationFont(str(path))
+    app.setFont(_font(FAMILY, 10.0))
+
+
+def _font(family: str, size_pt: float) -> QFont:
+    font = QFont(family)
+    font.setPointSizeF(size_pt)
+    font.setFeature(QFont.Tag("tnum"), 1)  # figures of one width: nothing jumps when values change
+    return font
 
 
 def system_theme() -> Theme:
@@ -77,16 +86,15 @@ def apply(app: QApplication, theme: Theme) -> None:
 
 def monospaced(size_pt: float = 9.0) -> QFont:
     """A font for columns of digits."""
-    font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-    font.setPointSizeF(size_pt)
-    return font
+    return _font(MONOSPACED, size_pt)
 
 
 def _palette(theme: Theme) -> QPalette:
     palette = QPalette()
     role = QPalette.ColorRole
     colours = {
-        role.Window: theme.window, role.WindowText: theme.text, role.Base: theme.panel, role.AlternateBase: theme.raised,
+        role.Window: theme.window, role.WindowText: theme.text,
+        role.Base: theme.panel, role.AlternateBase: theme.raised,
         role.Text: theme.text, role.Button: theme.raised, role.ButtonText: theme.text, role.BrightText: theme.bad,
         role.ToolTipBase: theme.raised, role.ToolTipText: theme.text, role.PlaceholderText: theme.muted,
         role.Highlight: theme.accent, role.HighlightedText: theme.on_accent, role.Link: theme.accent,
@@ -104,7 +112,6 @@ def _style(theme: Theme) -> str:
     """What a palette can't say: borders, spacing and rounded corners."""
     t = theme
     return f"""
-    QWidget {{ font-size: 12px; }}
     QMainWindow, QMenuBar, QStatusBar {{ background: {t.window}; }}
     QMenuBar::item:selected, QMenu::item:selected {{ background: {t.accent}; color: {t.on_accent}; }}
     QMenu {{ background: {t.raised}; border: 1px solid {t.line}; padding: 4px; }}
@@ -112,6 +119,8 @@ def _style(theme: Theme) -> str:
     QMenu::separator {{ height: 1px; background: {t.line}; margin: 4px 8px; }}
     QToolTip {{ background: {t.raised}; color: {t.text}; border: 1px solid {t.line}; padding: 4px; }}
     QFrame#card {{ background: {t.panel}; border: 1px solid {t.line}; border-radius: 8px; }}
+    QFrame#rule {{ background: {t.line}; border: 0; }}
+    QTabWidget::pane {{ border: 0; }}
     QLabel#title {{ font-weight: 600; }}
     QLabel#muted {{ color: {t.muted}; }}
     QLineEdit, QComboBox, QSpinBox, QAbstractSpinBox {{
@@ -139,5 +148,19 @@ def _style(theme: Theme) -> str:
     QScrollBar::handle {{ background: {t.line}; border-radius: 4px; min-height: 24px; min-width: 24px; margin: 1px; }}
     QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::sub-page {{
         background: transparent; border: 0; height: 0; width: 0; }}
-    QDockWidget {{ titlebar-close-icon: none; titlebar-normal-icon: none; }}
+    QSplitter::handle:hover {{ background: {t.line}; }}
+    QTabBar {{ background: {t.window}; }}
+    QTabBar::tab {{ background: transparent; color: {t.muted}; padding: 6px 14px; border: 0;
+        border-bottom: 2px solid transparent; font-weight: 600; }}
+    QTabBar::tab:selected {{ color: {t.text}; border-bottom-color: {t.accent}; }}
+    QTabBar::tab:hover {{ color: {t.text}; }}
+    QScrollArea {{ border: 0; background: transparent; }}
+    QScrollArea > QWidget > QWidget {{ background: transparent; }}
+    QSlider::groove:horizontal {{ height: 4px; border-radius: 2px; background: {t.line}; }}
+    QSlider::sub-page:horizontal {{ height: 4px; border-radius: 2px; background: {t.accent}; }}
+    QSlider::sub-page:horizontal:disabled {{ background: {t.line}; }}
+    QSlider::handle:horizontal {{ width: 14px; height: 14px; margin: -5px 0; border-radius: 7px;
+        background: {t.text}; }}
+    QSlider::handle:horizontal:disabled {{ background: {t.unused}; }}
+    QSlider::handle:horizontal:focus {{ background: {t.accent}; }}
     """

@@ -1,0 +1,109 @@
+"""Starting the window: from the command line, and offscreen for a picture."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QEventLoop, QSettings, QStandardPaths, QTimer
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication
+
+from qinspect.assets import resource
+from qinspect.errors import ExportError, QInspectError
+from qinspect.gui import theme as themes
+from qinspect.gui.main_window import MainWindow
+from qinspect.quant.scheme import Scheme
+
+SETTLE_MS = 60
+
+
+def run(path: str | None, *, scheme: Scheme | None = None) -> int:
+    """Open the window, with a checkpoint if `path` is given, until it is closed; the exit code."""
+    app = application()
+    window = MainWindow(_settings())
+    window.show()
+    if scheme is not None:
+        window.controller.choose(scheme)
+    if path is not None:
+        window.open(path)
+    window.controller.warm_up()
+    code = app.exec()
+    window.deleteLater()
+    app.processEvents()
+    return code
+
+
+def screenshot(
+    path: str | None,
+    out: Path,
+    *,
+    layer: str | None = None,
+    size: tuple[int, int] = (1600, 1000),
+    theme: str = "dark",
+    scheme: Scheme | None = None,
+    arrange: Callable[[MainWindow], None] | None = None,
+) -> None:
+    """Write a PNG of the real window with `path` open and its figures there; `arrange` may click first."""
+    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    application()
+    settings = QSettings(os.devnull, QSettings.Format.IniFormat)
+    settings.setValue("theme", theme)
+    window = MainWindow(settings)
+    errors: list[str] = []
+    window.controller.failed.connect(errors.append)
+    try:
+        window.resize(*size)
+        window.show()
+        window.build_views()
+        if path is not None:
+            window.open(path, layer=layer)
+            settle(window)
+            if scheme is not None:
+                window.controller.choose(scheme)
+                settle(window)
+        if arrange is not None:
+            arrange(window)
+            settle(window)
+        if errors:
+            raise QInspectError(errors[0])
+        if not window.grab().save(str(out), "PNG"):  # type: ignore[call-overload]
+            raise ExportError("the picture could not be written; choose another folder", path=out)
+    finally:
+        window.close()
+        window.deleteLater()
+        QApplication.processEvents()
+
+
+def settle(window: MainWindow) -> None:
+    """Let the window work until it has nothing left to do."""
+    loop = QEventLoop()
+    timer = QTimer()
+    timer.setInterval(SETTLE_MS)
+    timer.timeout.connect(lambda: None if window.controller.busy or window.export_pane.planning else loop.quit())
+    timer.start()
+    loop.exec()
+    QApplication.processEvents()
+
+
+def application() -> QApplication:
+    """The one QApplication, with the program's name, icon and fonts."""
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("qinspect")
+    app.setApplicationDisplayName("qinspect")
+    app.setDesktopFileName("qinspect")
+    app.setStyle("Fusion")
+    app.setWindowIcon(QIcon(str(resource("icons/qinspect.svg"))))
+    themes.load_fonts(app)
+    return app
+
+
+def _settings() -> QSettings:
+    folder = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.AppConfigLocation)
+    return QSettings(str(Path(folder) / "window.ini"), QSettings.Format.IniFormat)

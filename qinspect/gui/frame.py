@@ -1,0 +1,112 @@
+"""The frame around a view: title, what the picture says in words, its controls, and a way to fill the centre."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from qinspect.gui.views.view import View
+
+
+class ElidedLabel(QLabel):
+    """A label that shortens its text to the room it has; the tool tip holds the whole."""
+
+    def __init__(self, parent: QWidget | None = None, *, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
+        super().__init__(parent)
+        self._mode = mode
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.setMinimumWidth(20)
+
+    def setText(self, text: str) -> None:
+        """Show `text`, as much of it as fits."""
+        super().setText(text)
+        self.setToolTip(text)
+
+    def sizeHint(self) -> QSize:
+        """Any width will do."""
+        return QSize(20, super().sizeHint().height())
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        """Draw the shortened text."""
+        painter = QPainter(self)
+        shown = self.fontMetrics().elidedText(self.text(), self._mode, self.width())
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(self.rect(), int(self.alignment() | Qt.AlignmentFlag.AlignVCenter), shown)
+
+
+class ViewFrame(QFrame):
+    """A card with a view in it. `enlarge_requested` follows a double-click on the header or its button."""
+
+    enlarge_requested = Signal()
+
+    def __init__(self, view: View, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.view = view
+        self.setObjectName("card")
+        title = QLabel(view.title, self)
+        title.setObjectName("title")
+        self.sentence = ElidedLabel(self)
+        self.sentence.setObjectName("muted")
+        view.summarised.connect(self.sentence.setText)
+        self._enlarge = QToolButton(self)
+        self._enlarge.setText("⤢")
+        self._enlarge.setCheckable(True)
+        self._enlarge.setToolTip("Fill the centre with this view (double-click on the title)")
+        self._enlarge.setAccessibleName(f"Enlarge {view.title}")
+        self._enlarge.clicked.connect(self.enlarge_requested)
+        head = QHBoxLayout()
+        head.setContentsMargins(10, 5, 6, 0)
+        head.setSpacing(4)
+        head.addWidget(title)
+        head.addStretch(1)
+        for control in view.controls():
+            head.addWidget(control)
+        head.addWidget(self._enlarge)
+        said = QHBoxLayout()
+        said.setContentsMargins(10, 0, 10, 0)
+        said.addWidget(self.sentence)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 4)
+        layout.setSpacing(2)
+        layout.addLayout(head)
+        layout.addLayout(said)
+        layout.addWidget(view, 1)
+
+    def show_enlarged(self, enlarged: bool) -> None:
+        """Tell by the button whether the view fills the centre."""
+        self._enlarge.setChecked(enlarged)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        """Enlarge; double-clicks within the view belong to the view."""
+        if not self.view.geometry().contains(event.position().toPoint()):
+            self.enlarge_requested.emit()
+
+
+class ViewGrid(QWidget):
+    """The views, two by two; one of them may fill the whole."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.frames: list[ViewFrame] = []
+        self.enlarged: ViewFrame | None = None
+        self._layout = QGridLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(8)
+
+    def add(self, view: View) -> None:
+        """Put one more view in the next free place."""
+        frame = ViewFrame(view, self)
+        frame.enlarge_requested.connect(lambda: self.toggle(frame))
+        row, column = divmod(len(self.frames), 2)
+        self._layout.addWidget(frame, row, column)
+        self._layout.setRowStretch(row, 1)
+        self._layout.setColumnStretch(column, 1)
+        self.frames.append(frame)
+
+    def toggle(self, frame: ViewFrame) -> None:
+        """Let `frame` fill the whole, or show all again."""
+        self.enlarged = None if self.enlarged is frame else frame
+        for each in self.frames:
+            each.setVisible(self.enlarged in (None, each))
+            each.show_enlarged(self.enlarged is each)

@@ -1,0 +1,406 @@
+"""The main window: layers on the left, the views of the selected one in the centre, scheme and figures on the right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence
+from PySide6.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QMessageBox,
+    QScrollArea,
+    QSplitter,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qinspect.assets import resource
+from qinspect.errors import printable
+from qinspect.formats.checkpoint import Checkpoint, TensorInfo
+from qinspect.gui import format as fmt
+from qinspect.gui import theme as themes
+from qinspect.gui.controller import Controller
+from qinspect.gui.export_pane import ExportPane
+from qinspect.gui.frame import ElidedLabel, ViewGrid
+from qinspect.gui.layer_table import LayerTable
+from qinspect.gui.readout import FindingsList, Readout
+from qinspect.gui.scheme_form import SchemeForm
+from qinspect.gui.status import StatusBar
+from qinspect.gui.welcome import Welcome
+from qinspect.quant.scheme import Scheme
+from qinspect.session import Inspection, LayerReport
+
+RECENT_LIMIT = 10
+LAYOUT_VERSION = 1
+OPEN_FILTER = "Checkpoints (*.safetensors *.json *.pt *.pth *.bin *.npz *.npy);;All files (*)"
+
+
+class MainWindow(QMainWindow):
+    """The whole program in one window. Work is the controller's; this asks and shows."""
+
+    def __init__(self, settings: QSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.controller = Controller(self)
+        self.setWindowTitle("qinspect")
+        self.setAcceptDrops(True)
+        self.setMinimumSize(900, 600)
+        self.welcome = Welcome(self)
+        self.table = LayerTable(self)
+        self.grid = ViewGrid(self)
+        self.form = SchemeForm(self)
+        self.readout = Readout(self)
+        self.findings = FindingsList(self)
+        self.export_pane = ExportPane(self.controller, self)
+        self.status = StatusBar(self.controller, self)
+        self._layer_name = ElidedLabel(self, mode=Qt.TextElideMode.ElideMiddle)
+        self._layer_facts = QLabel(self)
+        self._wanted_layer: str | None = None
+        self._build()
+        self._build_menus()
+        self._connect()
+        self.set_theme(self._saved_theme())
+        self._restore()
+        QTimer.singleShot(0, self.build_views)
+
+    # Building.
+
+    def _build(self) -> None:
+        left = _card(self.table)
+        left.setMinimumWidth(240)
+        centre = QWidget(self)
+        column = QVBoxLayout(centre)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addLayout(self._header())
+        column.addWidget(self.grid, 1)
+        self._panels = QTabWidget(self)
+        self._panels.setDocumentMode(True)
+        self._panels.addTab(self._quantize_panel(), "Quantize")
+        self._panels.addTab(self.export_pane, "Export")
+        dock = QDockWidget("Panels", self)
+        dock.setObjectName("panels")
+        dock.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
+        dock.setTitleBarWidget(QWidget(dock))
+        holder = _card(self._panels)
+        holder.setFixedWidth(316)
+        dock.setWidget(holder)
+        self._dock = dock
+        self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
+        self.splitter.setHandleWidth(8)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.addWidget(left)
+        self.splitter.addWidget(centre)
+        self.splitter.setStretchFactor(1, 1)
+        self.splitter.setSizes([430, 900])
+        self.pages = QStackedWidget(self)
+        self.pages.addWidget(self.welcome)
+        self.pages.addWidget(self.splitter)
+        self.setCentralWidget(self.pages)
+        self.setContentsMargins(8, 0, 8, 0)
+        self.setStatusBar(self.status)
+        dock.hide()
+
+    def _header(self) -> QHBoxLayout:
+        font = self._layer_name.font()
+        font.setPointSizeF(13)
+        font.setBold(True)
+        self._layer_name.setFont(font)
+        self._layer_name.setMinimumHeight(26)
+        self._layer_facts.setObjectName("muted")
+        row = QHBoxLayout()
+        row.setContentsMargins(4, 2, 4, 0)
+        row.setSpacing(12)
+        row.addWidget(self._layer_name, 1)
+        row.addWidget(self._layer_facts)
+        return row
+
+    def _quantize_panel(self) -> QWidget:
+        inside = QWidget(self)
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(12, 12, 12, 12)
+        column.setSpacing(12)
+        column.addWidget(self.form)
+        column.addWidget(_rule(self))
+        column.addWidget(self.readout)
+        column.addWidget(_rule(self))
+        heading = QLabel("Findings", self)
+        heading.setObjectName("title")
+        column.addWidget(heading)
+        column.addWidget(self.findings, 1)
+        scroll = QScrollArea(self)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inside)
+        return scroll
+
+    def build_views(self) -> None:
+        """Import the plotting library and make the views: after the window has been painted, not before."""
+        if self.grid.frames:
+            return
+        from qinspect.gui.views.view import registry
+
+        for cls in registry:
+            view = cls(self.grid)
+            view.set_theme(self.theme)
+            view.show_inspection(None, "Select a layer in the table.")
+            self.grid.add(view)
+
+    def _build_menus(self) -> None:
+        bar = self.menuBar()
+        file = bar.addMenu("&File")
+        self._action(file, "&Open…", QKeySequence.StandardKey.Open, self._on_open)
+        self._recent = file.addMenu("Open &recent")
+        self._recent.aboutToShow.connect(self._fill_recent)
+        self._action(file, "Open &sample network", None, self.open_sample)
+        self._action(file, "&Attach originals of a packed file…", None, self._on_attach)
+        self._action(file, "Re&load", "F5", self.controller.reload)
+        file.addSeparator()
+        self._action(file, "&Export…", "Ctrl+E", self.show_export)
+        self._action(file, "Save &picture of the window…", "Ctrl+Shift+S", self._on_picture)
+        file.addSeparator()
+        self._action(file, "&Quit", "Ctrl+Q", self.close)
+        layer = bar.addMenu("&Layer")
+        self._action(layer, "&Next", "Alt+Down", lambda: self.table.step(1))
+        self._action(layer, "&Previous", "Alt+Up", lambda: self.table.step(-1))
+        self._action(layer, "&Find…", QKeySequence.StandardKey.Find, self.table.filter.setFocus)
+        layer.addSeparator()
+        self._action(layer, "Fewer &bits", "[", lambda: self.form.nudge("bits", -1))
+        self._action(layer, "&More bits", "]", lambda: self.form.nudge("bits", 1))
+        self._action(layer, "Smaller &groups", "Shift+[", lambda: self.form.nudge("group_size", -1))
+        self._action(layer, "&Larger groups", "Shift+]", lambda: self.form.nudge("group_size", 1))
+        view = bar.addMenu("&View")
+        for name in themes.THEMES:
+            self._action(view, f"{name.capitalize()} theme", None, lambda name=name: self.choose_theme(name))
+        self._action(view, "Theme of the system", None, lambda: self.choose_theme("system"))
+        shown = bar.addMenu("&Help")
+        self._action(shown, "&About qinspect", None, self._on_about)
+
+    def _action(self, menu: object, text: str, key: object, slot: object) -> QAction:
+        action = QAction(text, self)
+        if key is not None:
+            action.setShortcut(QKeySequence(key))  # type: ignore[call-overload]
+        action.triggered.connect(lambda _=False: slot())  # type: ignore[operator]
+        menu.addAction(action)  # type: ignore[attr-defined]
+        return action
+
+    def _connect(self) -> None:
+        controller = self.controller
+        self.welcome.open_requested.connect(self._on_open)
+        self.welcome.sample_requested.connect(self.open_sample)
+        self.welcome.recent_requested.connect(self.open)
+        self.table.picked.connect(controller.select)
+        self.form.changed.connect(controller.choose)
+        self.export_pane.reopen_requested.connect(self.open)
+        controller.opened.connect(self._on_opened)
+        controller.failed.connect(self.show_error)
+        controller.selected.connect(self._on_selected)
+        controller.chosen.connect(self._on_chosen)
+        controller.inspected.connect(self._on_inspected)
+        controller.uninspectable.connect(self._on_uninspectable)
+        controller.reported.connect(self._on_reported)
+        controller.analysed.connect(self._select_something)
+
+    # Opening.
+
+    def open(self, path: str | Path, *, layer: str | None = None) -> None:
+        """Open a checkpoint; `layer` is selected once its rows are there."""
+        self._wanted_layer = layer
+        self.controller.open(path)
+
+    def open_sample(self) -> None:
+        """Open the network that ships with the program."""
+        self.open(resource("samples/digits.safetensors"))
+
+    def _on_open(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", OPEN_FILTER)
+        if path:
+            self.open(path)
+
+    def _on_attach(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Attach the originals", "", OPEN_FILTER)
+        if path:
+            self.controller.attach(path)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files that are dropped anywhere."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Open the first file dropped."""
+        local = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+        if local:
+            event.acceptProposedAction()
+            self.open(local[0])
+
+    def _on_opened(self, checkpoint: Checkpoint) -> None:
+        self.setWindowTitle(f"{printable(checkpoint.path.name)} — qinspect")
+        self._remember(checkpoint.path)
+        self.pages.setCurrentWidget(self.splitter)
+        self._dock.show()
+        self.form.offer_stored(any(info.qtype for info in checkpoint.infos))
+        self.table.show_infos(checkpoint.infos)
+        self._clear_layer("Select a layer in the table.")
+        if self._wanted_layer is not None and self._wanted_layer in {info.name for info in checkpoint.infos}:
+            self.table.select(self._wanted_layer)
+        elif self._wanted_layer is not None:
+            self.show_error(f"{printable(str(checkpoint.path))}: there is no layer {printable(self._wanted_layer)!r}")
+        if checkpoint.notes:
+            self.status.say("  ".join(map(printable, checkpoint.notes)), important=True)
+
+    def _select_something(self) -> None:
+        """Once the worst layer is known, and nobody chose another, show it."""
+        if self.controller.info is None:
+            self.table.resort()
+            self.table.select_first()
+
+    # Showing.
+
+    def _on_selected(self, info: TensorInfo | None) -> None:
+        if info is None:
+            self._clear_layer("Select a layer in the table.")
+            return
+        self._layer_name.setText(printable(info.name))
+        held = info.qtype or info.dtype
+        self._layer_facts.setText(f"{fmt.shape(info.shape)}   ·   {held}   ·   {fmt.nbytes(info.nbytes)}")
+        self.form.set_shape(info.shape)
+
+    def _on_chosen(self, scheme: Scheme | None) -> None:
+        self.form.show_scheme(scheme)
+        self.table.clear_figures()
+        for report in self.controller.session.reports_under(scheme):
+            self.table.show_report(report)
+
+    def _on_inspected(self, inspection: Inspection) -> None:
+        self.readout.show_inspection(inspection)
+        self.findings.show_findings(inspection.findings)
+        for frame in self.grid.frames:
+            frame.view.show_inspection(inspection)
+
+    def _on_uninspectable(self, sentence: str) -> None:
+        self.readout.clear()
+        self.findings.show_text(sentence)
+        for frame in self.grid.frames:
+            frame.view.show_inspection(None, sentence)
+
+    def _on_reported(self, report: LayerReport) -> None:
+        self.table.show_report(report)
+
+    def _clear_layer(self, message: str) -> None:
+        self._layer_name.setText("")
+        self._layer_facts.setText("")
+        self.readout.clear()
+        self.findings.show_text(message)
+        for frame in self.grid.frames:
+            frame.view.show_inspection(None, message)
+
+    def show_error(self, sentence: str) -> None:
+        """Tell what went wrong, in the status bar, where it stays until something else happens."""
+        self.status.say(sentence, error=True)
+
+    def show_export(self) -> None:
+        """Bring the export pane to the front."""
+        if self.controller.session.checkpoint is None:
+            self.show_error("Open a checkpoint first: there is nothing to export yet.")
+            return
+        self._panels.setCurrentWidget(self.export_pane)
+        self.export_pane.target.setFocus()
+
+    def _on_picture(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save a picture of the window", "qinspect.png", "*.png")
+        if path and not self.grab().save(path):
+            self.show_error(f"{path}: the picture could not be written; choose another folder")
+
+    def _on_about(self) -> None:
+        from qinspect import __version__
+
+        QMessageBox.about(
+            self,
+            "About qinspect",
+            f"<b>qinspect {__version__}</b><p>Shows what quantization does to every layer of a network, "
+            "and exports the packed model a device runs.</p><p>MIT licence.</p>",
+        )
+
+    # Settings.
+
+    def choose_theme(self, name: str) -> None:
+        """Use a theme from now on; "system" follows the desktop."""
+        self.settings.setValue("theme", name)
+        self.set_theme(self._saved_theme())
+
+    def _saved_theme(self) -> themes.Theme:
+        return themes.THEMES.get(str(self.settings.value("theme", "system")), themes.system_theme())
+
+    def set_theme(self, theme: themes.Theme) -> None:
+        """Recolour everything."""
+        self.theme = theme
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            themes.apply(app, theme)
+        for part in (self.table, self.readout, self.findings, self.export_pane, self.status):
+            part.set_theme(theme)
+        for frame in self.grid.frames:
+            frame.view.set_theme(theme)
+        if self.controller.session.checkpoint is not None:
+            self.table.show_infos(self.controller.session.checkpoint.infos)
+            self._on_chosen(self.controller.scheme)
+
+    def recent(self) -> list[str]:
+        """Files that were open lately and still exist, the newest first."""
+        kept = self.settings.value("recent", [])
+        paths = [kept] if isinstance(kept, str) else list(kept or [])
+        return [path for path in paths if Path(path).exists()]
+
+    def _remember(self, path: Path) -> None:
+        known = str(path.resolve())
+        self.settings.setValue("recent", [known, *(p for p in self.recent() if p != known)][:RECENT_LIMIT])
+
+    def _fill_recent(self) -> None:
+        self._recent.clear()
+        for path in self.recent():
+            self._action(self._recent, printable(path, 80), None, lambda path=path: self.open(path))
+
+    def _restore(self) -> None:
+        self.welcome.show_recent(self.recent())
+        if self.settings.value("layout", 0, type=int) == LAYOUT_VERSION:
+            geometry, splitter = self.settings.value("geometry"), self.settings.value("splitter")
+            if isinstance(geometry, QByteArray) and isinstance(splitter, QByteArray):
+                self.restoreGeometry(geometry)
+                self.splitter.restoreState(splitter)
+                return
+        self.resize(1600, 1000)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Keep the layout and end all work before any widget dies."""
+        self.settings.setValue("layout", LAYOUT_VERSION)
+        self.settings.setValue("geometry", self.saveGeometry())
+        self.settings.setValue("splitter", self.splitter.saveState())
+        self.controller.shutdown()
+        super().closeEvent(event)
+
+
+def _card(widget: QWidget) -> QFrame:
+    card = QFrame()
+    card.setObjectName("card")
+    layout = QVBoxLayout(card)
+    layout.setContentsMargins(1, 1, 1, 1)
+    layout.addWidget(widget)
+    return card
+
+
+def _rule(parent: QWidget) -> QFrame:
+    line = QFrame(parent)
+    line.setFixedHeight(1)
+    line.setObjectName("rule")
+    return line

@@ -1,0 +1,182 @@
+"""What the numbers are for the layer at hand, and what is wrong with it, in words."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from qinspect.findings import Finding
+from qinspect.gui import format as fmt
+from qinspect.gui.theme import DARK, Theme
+from qinspect.session import Inspection, original_nbytes
+
+ROWS = (
+    ("SQNR in range", "sqnr_in_range", "Signal to noise against the weights clipped to what the codes can express."),
+    ("RMSE", "rmse", "Root mean square error of a weight."),
+    (
+        "RMSE / step",
+        "rmse_per_step",
+        "0.289 is plain rounding. More means clipping or a misfit; less, codes that fit well.",
+    ),
+    ("Max error", "max_error", "Largest error of any weight."),
+    ("Cosine", "cosine", "Cosine of the angle between original and decoded weights."),
+    ("Codes used", "codes", "How many of the codes occur at all."),
+    ("Entropy", "entropy", "Bits a code would take with ideal coding."),
+    ("Clipped", "clipped", "Share of the weights beyond the end codes."),
+    ("Size", "size", "Bytes of this layer, everything stored counted, and against the original."),
+)
+
+
+class Readout(QWidget):
+    """The figures of one layer: SQNR and bits a weight large, the rest in rows that never change their width."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = DARK
+        self.sqnr = self._large("Signal to quantization noise ratio: 6 dB more halve the error.")
+        self.bpw = self._large("Bits per weight: codes, padding and parameters, everything stored.")
+        self.values: dict[str, QLabel] = {}
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(3)
+        grid.addWidget(self.sqnr, 0, 0)
+        grid.addWidget(self.bpw, 0, 1, Qt.AlignmentFlag.AlignRight)
+        grid.addWidget(_muted("SQNR", self), 1, 0)
+        grid.addWidget(_muted("bits per weight", self), 1, 1, Qt.AlignmentFlag.AlignRight)
+        grid.setRowMinimumHeight(2, 4)
+        for row, (title, key, tip) in enumerate(ROWS, 3):
+            label, value = _muted(title, self), QLabel(fmt.NONE, self)
+            for widget in (label, value):
+                widget.setToolTip(tip)
+            value.setAccessibleName(title)
+            value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            grid.addWidget(label, row, 0)
+            grid.addWidget(value, row, 1, Qt.AlignmentFlag.AlignRight)
+            self.values[key] = value
+        grid.setColumnStretch(0, 1)
+
+    def _large(self, tip: str) -> QLabel:
+        label = QLabel(fmt.NONE, self)
+        font = label.font()
+        font.setPointSizeF(20)
+        label.setFont(font)
+        label.setToolTip(tip)
+        return label
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over colours."""
+        self._theme = theme
+
+    def clear(self) -> None:
+        """Show that there is nothing to read."""
+        self.sqnr.setStyleSheet("")
+        for label in (self.sqnr, self.bpw, *self.values.values()):
+            label.setText(fmt.NONE)
+
+    def show_inspection(self, inspection: Inspection) -> None:
+        """Show one layer; ≈ marks what was computed from a sample of the rows."""
+        m = inspection.metrics
+        about = "≈ " if inspection.part < 1 else ""
+        self.sqnr.setText(about + fmt.decibels(m.sqnr_db))
+        theme = self._theme
+        colour = theme.bad if m.sqnr_db < 6 else theme.warning if m.sqnr_db < 14 else theme.text
+        self.sqnr.setStyleSheet(f"color: {colour};")
+        exact_bpw = inspection.scheme.bpw(inspection.info.shape) if inspection.part < 1 else m.bpw
+        nbytes = inspection.scheme.nbytes(inspection.info.shape) if inspection.part < 1 else m.nbytes
+        self.bpw.setText(fmt.bits(exact_bpw))
+        original = original_nbytes(inspection.info)
+        texts = {
+            "sqnr_in_range": about + fmt.decibels(m.sqnr_in_range_db),
+            "rmse": about + fmt.magnitude(m.rmse),
+            "rmse_per_step": fmt.NONE if math.isnan(m.rmse_per_step) else f"{about}{m.rmse_per_step:.3f}",
+            "max_error": ("≥ " if about else "") + fmt.magnitude(m.max_error),
+            "cosine": fmt.NONE if math.isnan(m.cosine) else f"{about}{m.cosine:.4f}",
+            "codes": f"{'≥ ' if about else ''}{m.levels_used:,} of {m.levels:,}",
+            "entropy": f"{about}{m.entropy_bits:.2f} bits",
+            "clipped": about + fmt.percent(m.clipped),
+            "size": f"{fmt.nbytes(nbytes)} of {fmt.nbytes(original)}",
+        }
+        for key, text in texts.items():
+            self.values[key].setText(text)
+
+
+class FindingsList(QWidget):
+    """What is wrong with the layer, the gravest first, each with its remedy."""
+
+    MARKS = {"error": "●", "warning": "▲", "info": "○"}  # noqa: RUF012 - never changed
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = DARK
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(8)
+        self._layout.addStretch(1)
+        self._found: tuple[Finding, ...] = ()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over colours."""
+        self._theme = theme
+        self.show_findings(self._found)
+
+    def show_text(self, text: str) -> None:
+        """Show one sentence instead of findings."""
+        self._found = ()
+        self._clear()
+        self._layout.insertWidget(0, self._wrapped(text, muted=True))
+
+    def show_findings(self, found: tuple[Finding, ...]) -> None:
+        """Show findings, or that there are none."""
+        if not found:
+            self.show_text("Nothing unusual was found in this layer.")
+            return
+        self._found = found
+        self._clear()
+        for at, finding in enumerate(found):
+            self._layout.insertWidget(at, self._entry(finding))
+
+    def texts(self) -> list[str]:
+        """What is shown."""
+        return [finding.text for finding in self._found]
+
+    def _entry(self, finding: Finding) -> QWidget:
+        theme = self._theme
+        colour = {"error": theme.bad, "warning": theme.warning}.get(finding.severity, theme.muted)
+        entry = QFrame(self)
+        grid = QGridLayout(entry)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(1)
+        mark = QLabel(self.MARKS[finding.severity], entry)
+        mark.setStyleSheet(f"color: {colour};")
+        mark.setAccessibleName(finding.severity)
+        grid.addWidget(mark, 0, 0, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self._wrapped(finding.text), 0, 1)
+        gain = f" (about {finding.gain_db:.1f} dB)" if finding.gain_db is not None else ""
+        grid.addWidget(self._wrapped(finding.remedy + gain, muted=True), 1, 1)
+        grid.setColumnStretch(1, 1)
+        return entry
+
+    def _wrapped(self, text: str, *, muted: bool = False) -> QLabel:
+        label = QLabel(text, self)
+        label.setWordWrap(True)
+        label.setTextFormat(Qt.TextFormat.PlainText)
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        if muted:
+            label.setObjectName("muted")
+        return label
+
+    def _clear(self) -> None:
+        while self._layout.count() > 1:
+            if (item := self._layout.takeAt(0)) and (widget := item.widget()):
+                widget.hide()
+                widget.deleteLater()
+
+
+def _muted(text: str, parent: QWidget) -> QLabel:
+    label = QLabel(text, parent)
+    label.setObjectName("muted")
+    return label

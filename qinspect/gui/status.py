@@ -1,0 +1,96 @@
+"""The status bar: what was said last, the model as a whole, its accuracy, and the running job with a way to stop it."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QLabel, QProgressBar, QStatusBar, QToolButton, QWidget
+
+from qinspect.gui import format as fmt
+from qinspect.gui.controller import Controller
+from qinspect.gui.frame import ElidedLabel
+from qinspect.gui.jobs import Job
+from qinspect.gui.theme import DARK, Theme
+from qinspect.session import Accuracy, total
+
+
+class StatusBar(QStatusBar):
+    """Figures of the whole model on the right, words on the left."""
+
+    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._theme = DARK
+        self._error = False
+        self.setSizeGripEnabled(False)
+        self.message = ElidedLabel(self)
+        self.message.setAccessibleName("Message")
+        self.accuracy = QLabel(self)
+        self.accuracy.setToolTip("Share of the test set beside the checkpoint that the network gets right.")
+        self.model = QLabel(self)
+        self.model.setToolTip("All layers that the chosen scheme quantizes, together.")
+        self.job = QLabel(self)
+        self.job.setObjectName("muted")
+        self.progress = QProgressBar(self)
+        self.progress.setFixedWidth(120)
+        self.progress.setRange(0, 1000)
+        self.progress.setTextVisible(False)
+        self.stop = QToolButton(self)
+        self.stop.setText("✕")
+        self.stop.setToolTip("Stop this job")
+        self.stop.setAccessibleName("Stop the running job")
+        self.addWidget(self.message, 1)
+        for widget in (self.accuracy, self.model, self.job, self.progress, self.stop):
+            self.addPermanentWidget(widget)
+        self._show_job(None)
+        lane = controller.bulk
+        lane.started.connect(self._show_job)
+        lane.ended.connect(lambda _: self._show_job(lane.running))
+        lane.progressed.connect(lambda _job, fraction: self.progress.setValue(round(1000 * fraction)))
+        self.stop.clicked.connect(self._on_stop)
+        controller.opened.connect(lambda _: self.say(""))
+        controller.opened.connect(lambda _: self.model.setText(""))
+        controller.analysed.connect(self._show_total)
+        controller.evaluated.connect(self._show_accuracy)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over colours."""
+        self._theme = theme
+        self.say(self.message.text(), error=self._error)
+
+    def say(self, text: str, *, error: bool = False, important: bool = False) -> None:
+        """Show a sentence until the next one."""
+        self._error = error
+        colour = self._theme.bad if error else self._theme.warning if important else self._theme.muted
+        self.message.setStyleSheet(f"color: {colour};")
+        self.message.setText(text)
+
+    def _show_total(self) -> None:
+        controller = self._controller
+        whole = total(controller.session.reports_under(controller.scheme))
+        if not whole.nbytes:
+            self.model.setText("")
+            return
+        self.model.setText(
+            f"{fmt.nbytes(whole.nbytes)} of {fmt.nbytes(whole.original_nbytes)}   ·   {whole.bpw:.2f} bits a weight"
+            f"   ·   {fmt.decibels(whole.sqnr_db)}"
+        )
+
+    def _show_accuracy(self, accuracy: Accuracy | None) -> None:
+        if accuracy is None:
+            self.accuracy.setText("")
+            return
+        before, after = 100 * accuracy.before, 100 * accuracy.after
+        self.accuracy.setText(f"Test accuracy {before:.1f} % → {after:.1f} %   ·")
+        self.accuracy.setToolTip(
+            f"Share of {accuracy.samples} test samples that the network gets right: as it is, and as it decodes."
+        )
+
+    def _show_job(self, job: Job | None) -> None:
+        for widget in (self.job, self.progress, self.stop):
+            widget.setVisible(job is not None)
+        if job is not None:
+            self.job.setText(job.title)
+            self.progress.setValue(0)
+
+    def _on_stop(self) -> None:
+        if self._controller.bulk.running is not None:
+            self._controller.bulk.cancel(self._controller.bulk.running)
