@@ -53,6 +53,7 @@ class Lane(QObject):
         self._newest_only = newest_only
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
+        self._closed = False
         self._parted.connect(self._on_parted)
         self._finished.connect(self._on_finished)
 
@@ -93,8 +94,7 @@ class Lane(QObject):
         self._waiting.clear()
         if self._running is not None:
             self._running.token.cancel()
-        self._parted.disconnect(self._on_parted)
-        self._finished.disconnect(self._on_finished)
+        self._closed = True
         self._pool.shutdown(wait=True)
         self._running = None
 
@@ -114,10 +114,12 @@ class Lane(QObject):
         self._finished.emit(job, result, error)
 
     def _on_parted(self, job: Job, part: Any) -> None:
-        if not job.token.cancelled:
+        if not job.token.cancelled and not self._closed:
             job.part(part)
 
     def _on_finished(self, job: Job, result: Any, error: BaseException | None) -> None:
+        if self._closed:
+            return
         self._running = None
         self._start_next()
         if job.token.cancelled or isinstance(error, Cancelled):
