@@ -55,6 +55,11 @@ class Checkpoint(ABC):
     notes: tuple[str, ...] = ()
     """What a person should know of this file, one sentence each (assumed group size, refused pickle globals …)."""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file whose bytes are read: all shards of a sharded checkpoint, so that nobody writes onto one."""
+        return (self.path,)
+
     @abstractmethod
     def load(self, name: str, rows: slice | None = None) -> np.ndarray | QTensor:
         """The tensor `name`, or some rows of it (first axis, step 1): read-only, memory-mapped where the format allows."""
