@@ -17,7 +17,7 @@ from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 
-from qinspect.errors import SchemeError
+from qinspect.errors import FormatError, SchemeError
 from qinspect.quant.layout import Layout
 from qinspect.quant.metrics import Metrics
 from qinspect.quant.packing import Packing
@@ -39,8 +39,26 @@ class QTensor:
     params: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
+        self._check()
         for array in (self.data, *self.params.values()):
             array.flags.writeable = False
+
+    def _check(self) -> None:
+        """Refuse arrays that the scheme would not store like this: kernels trust sizes, which may come from a file."""
+        held = {"data": self.data, **self.params}
+        for name, (dtype, dims) in self.scheme.stored(self.shape).items():
+            array = held.pop(name, None)
+            if array is None:
+                raise FormatError(f"a {self.scheme.name} tensor needs {name}, which is missing")
+            if array.dtype != dtype or array.shape != dims:
+                raise FormatError(
+                    f"{name} is {array.dtype} {list(array.shape)}, where {self.scheme.label} of shape "
+                    f"{list(self.shape)} takes {dtype} {list(dims)}"
+                )
+            if array.dtype.kind not in "ui" and not np.isfinite(array).all():
+                raise FormatError(f"{name} holds NaN or infinities: the file is corrupt; copy or export it again")
+        if held:
+            raise FormatError(f"a {self.scheme.name} tensor has no {', '.join(held)}")
 
     @property
     def nbytes(self) -> int:
@@ -187,7 +205,7 @@ class Scheme(ABC):
     def dequantize(
         self, q: QTensor, *, rows: slice | None = None, out: np.ndarray | None = None, token: Token | None = None
     ) -> np.ndarray:
-        """Decoded float32 weights of `q`'s shape; with `rows`, of that part of the first axis (step 1).
+        """Decoded float32 weights of `q`'s shape; with `rows`, of that part of the first of two or more axes (step 1).
 
         `out`, float32 and C-contiguous of the result's shape, is reused: a fresh large array costs as much as decoding.
         """
@@ -225,8 +243,8 @@ class Scheme(ABC):
         table = self.table()
         low, high = self.code_range
         unit = np.arange(low, high + 1, dtype=np.float32) if table is None else table
-        values: np.ndarray = (unit - grid.zero) * grid.scale + grid.offset
-        return values
+        values: np.ndarray = (unit[:, None] - grid.zero) * grid.scale + grid.offset
+        return values.reshape(-1)  # empty for a set that is not there
 
 
 registry: Registry[Scheme] = Registry("qinspect.quant.schemes", Scheme)  # type: ignore[type-abstract]
@@ -245,7 +263,7 @@ def make_scheme(name: str, /, **parameters: Any) -> Scheme:
 
 def scheme_from_json(value: Mapping[str, Any]) -> Scheme:
     """The scheme that `Scheme.to_json` wrote."""
-    parameters = dict(value)
+    parameters = dict(value) if isinstance(value, Mapping) else {}
     name = parameters.pop("scheme", None)
     if not isinstance(name, str):
         raise SchemeError('a scheme is written {"scheme": name, parameter: value …}')
