@@ -10,10 +10,11 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, TypeVar
 
+import ml_dtypes
 import numpy as np
 
 from qinspect.errors import SchemeError
@@ -34,7 +35,12 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def scratch(tag: str, size: int, dtype: Any) -> np.ndarray:
-    """A vector of this thread's own, kept between calls: touching fresh memory costs as much as a kernel does."""
+    """A vector of this thread's own, kept between calls: touching fresh memory costs as much as a kernel does.
+
+    Good until the thread asks for the same `tag` again. What a single huge row needs is not kept.
+    """
+    if size > 128 * BLOCK_WEIGHTS:
+        return np.empty(size, dtype)
     held: np.ndarray | None = getattr(_scratch, tag, None)
     if held is None or held.size < size or held.dtype != dtype:
         held = np.empty(size, dtype)
@@ -45,38 +51,41 @@ def scratch(tag: str, size: int, dtype: Any) -> np.ndarray:
 def map_blocks(
     work: Callable[[int, int], T], rows: int, cols: int, token: Token | None = None, *, multiple: int = 1
 ) -> list[T]:
-    """`work(start, stop)` for every block of rows, in parallel; the results in order.
+    """`work(start, stop)` for every block of rows, in parallel; the results in order, none where there are no weights.
 
-    Blocks start at multiples of `multiple` rows. The token is checked between them. An error in any block ends the rest
-    and is raised here.
+    Blocks start at multiples of `multiple` rows. The token is checked between them. An error ends the work; the one of
+    the earliest block is raised here. `work` must not call `map_blocks` itself: the pool would wait for itself.
     """
+    if not (rows and cols):
+        return []
     token = token or Token()
-    size = max(1, BLOCK_WEIGHTS // max(1, cols) // multiple) * multiple
+    size = max(1, BLOCK_WEIGHTS // cols // multiple) * multiple
     spans = [(start, min(start + size, rows)) for start in range(0, rows, size)]
     if len(spans) == 1:
         token.check(0.0)
         return [work(*spans[0])]
     results: list[Any] = [None] * len(spans)
     numbers = itertools.count()
-    failed = threading.Event()
+    failed: list[tuple[int, BaseException]] = []
 
     def pull() -> None:
         for number in numbers:
-            if number >= len(spans) or failed.is_set():
+            # Blocks before a failed one still run, so that which error is raised does not depend on the threads.
+            if number >= len(spans) or any(at < number for at, _ in failed):
                 return
             try:
                 token.check(number / len(spans))
                 results[number] = work(*spans[number])
-            except BaseException:
-                failed.set()
-                raise
+            except BaseException as error:
+                failed.append((number, error))
 
-    pullers: list[Future[None]] = [_pool().submit(pull) for _ in range(min(os.cpu_count() or 1, len(spans)))]
-    errors = [puller.exception() for puller in pullers]
-    for error in errors:
-        if error is not None:
-            raise error
-    return results
+    wait([_pool().submit(pull) for _ in range(min(os.cpu_count() or 1, len(spans)))])
+    try:
+        if failed:
+            raise min(failed, key=lambda entry: entry[0])[1]
+        return results
+    finally:
+        failed.clear()  # an error that refers to itself through this frame would keep every array alive
 
 
 class Matrix:
@@ -84,7 +93,7 @@ class Matrix:
 
     def __init__(self, weights: Any) -> None:
         array = _as_array(weights)
-        if array.dtype.kind not in "fV" or array.dtype.names:
+        if not _is_float(array.dtype):
             raise SchemeError(f"{array.dtype} weights cannot be quantized; choose a floating-point tensor")
         self.shape: tuple[int, ...] = array.shape
         self.rows, self.cols = matrix_shape(array.shape)
@@ -97,11 +106,22 @@ class Matrix:
         return part.reshape(stop - start, self.cols)
 
 
+def _is_float(dtype: np.dtype) -> bool:
+    """Whether this is numpy's or ml_dtypes' type of floating numbers; to numpy the latter's int4 looks the same."""
+    if dtype.kind != "V":
+        return dtype.kind == "f"
+    try:
+        ml_dtypes.finfo(dtype)
+    except ValueError:
+        return False
+    return True
+
+
 def _as_array(weights: Any) -> np.ndarray:
     """A numpy view of an array or a torch tensor (told by its methods: the core does not know torch)."""
     if hasattr(weights, "detach"):
         weights = weights.detach().cpu()
-        if str(weights.dtype) == "torch.bfloat16":
-            weights = weights.float()  # numpy has no bfloat16 of torch's; the only copy made
+        if str(weights.dtype).startswith(("torch.bfloat", "torch.float8")):
+            weights = weights.float()  # torch hands numpy no type of less than 16 bits, and no bfloat16: the only copy
         weights = weights.numpy()
     return np.asarray(weights)
