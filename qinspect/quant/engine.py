@@ -7,6 +7,7 @@ weights are read from memory once (twice where parameters are shared across rows
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ def quantize(scheme: Scheme, w: Any, token: Token | None = None) -> QTensor:
         codes = fitted.encode(start, stop)[1]
         scheme.packing.pack(codes, fitted.layout, data[start:stop])
 
-    _over_weights(work, matrix, token)
+    _over_weights(work, matrix, fitted.token)
     return QTensor(scheme, matrix.shape, data, arrays)
 
 
@@ -43,13 +44,15 @@ def measure(scheme: Scheme, w: Any, token: Token | None = None) -> metrics.Metri
     matrix = Matrix(w)
     layout = scheme.layout(matrix.shape)
     arrays = {name: np.empty(layout.sets_shape, dtype) for name, dtype in scheme.param_dtypes().items()}
-    fitted = _Fitted(scheme, matrix, arrays, token)
+    fitted, counts = _Fitted(scheme, matrix, arrays, token), _Counts(scheme)
 
-    def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    def work(start: int, stop: int) -> np.ndarray:
         x, codes, grid = fitted.encode(start, stop)
+        counts.add(codes)
         return _errors(scheme, x, codes, layout, layout.first_run(start), grid)
 
-    return _metrics(scheme, _over_weights(work, matrix, token), matrix, scheme.nbytes(matrix.shape), arrays)
+    sums = metrics.combine(_over_weights(work, matrix, fitted.token))
+    return metrics.from_sums(sums, counts.total, math.prod(matrix.shape), scheme.nbytes(matrix.shape), arrays)
 
 
 def compare(w: Any, q: QTensor, token: Token | None = None) -> metrics.Metrics:
@@ -57,16 +60,17 @@ def compare(w: Any, q: QTensor, token: Token | None = None) -> metrics.Metrics:
     matrix = Matrix(w)
     if matrix.shape != q.shape:
         raise SchemeError(f"the reference has shape {list(matrix.shape)}, the packed tensor {list(q.shape)}")
-    stored = _Stored(q)
+    stored, counts = _Stored(q), _Counts(q.scheme)
 
-    def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        x = matrix.block(start, stop)
+    def work(start: int, stop: int) -> np.ndarray:
+        x, codes = matrix.block(start, stop), stored.codes(start, stop)
         if not np.isfinite(x).all():
             raise _NotFiniteError
-        first = stored.layout.first_run(start)
-        return _errors(q.scheme, x, stored.codes(start, stop), stored.layout, first, stored.grid(start, stop))
+        counts.add(codes)
+        return _errors(q.scheme, x, codes, stored.layout, stored.layout.first_run(start), stored.grid(start, stop))
 
-    return _metrics(q.scheme, _over_weights(work, matrix, token), matrix, q.nbytes, q.params)
+    sums = metrics.combine(_over_weights(work, matrix, token))
+    return metrics.from_sums(sums, counts.total, math.prod(q.shape), q.nbytes, q.params)
 
 
 def dequantize(q: QTensor, rows: slice | None, out: np.ndarray | None, token: Token | None = None) -> np.ndarray:
@@ -82,8 +86,7 @@ def dequantize(q: QTensor, rows: slice | None, out: np.ndarray | None, token: To
         grid = stored.grid(low, high)
         _decode(q.scheme, stored.codes(low, high), layout, layout.first_run(low), grid, flat[a:b])
 
-    if values.size:
-        map_blocks(work, stop - start, layout.cols, token)
+    map_blocks(work, stop - start, layout.cols, token)
     return values
 
 
@@ -96,8 +99,7 @@ def codes(q: QTensor, rows: slice | None = None) -> np.ndarray:
     def work(a: int, b: int) -> None:
         found[a:b] = stored.codes(start + a, start + b)
 
-    if found.size:
-        map_blocks(work, stop - start, stored.layout.cols)
+    map_blocks(work, stop - start, stored.layout.cols)
     lowest = q.scheme.code_range[0]
     return found.reshape(shape) if lowest == 0 else found.astype(np.int32).reshape(shape) + np.int32(lowest)
 
@@ -105,11 +107,9 @@ def codes(q: QTensor, rows: slice | None = None) -> np.ndarray:
 def count(q: QTensor, token: Token | None = None) -> np.ndarray:
     """See `Scheme.count`."""
     stored = _Stored(q)
-    layout = stored.layout
-    parts = []
-    if layout.rows and layout.cols:
-        parts = map_blocks(lambda a, b: _counts(q.scheme, stored.codes(a, b)), layout.rows, layout.cols, token)
-    return _summed(q.scheme, parts)
+    counts = _Counts(q.scheme)
+    map_blocks(lambda a, b: counts.add(stored.codes(a, b)), stored.layout.rows, stored.layout.cols, token)
+    return counts.total
 
 
 def stored_metrics(q: QTensor, token: Token | None = None) -> metrics.Metrics:
@@ -143,7 +143,10 @@ class Block:
 
 
 def visit(q: QTensor, w: Any, work: Callable[[Block], T], token: Token | None = None, *, multiple: int = 1) -> list[T]:
-    """`work(block)` for every block of rows of `q`, with the reference `w` (or None) beside it; results in order."""
+    """`work(block)` for every block of rows of `q`, with the reference `w` (or None) beside it; results in order.
+
+    `work` must not call functions of this module: they use the same pool and the same scratch memory.
+    """
     stored = _Stored(q)
     layout = stored.layout
     matrix = None if w is None else Matrix(w)
@@ -157,7 +160,7 @@ def visit(q: QTensor, w: Any, work: Callable[[Block], T], token: Token | None = 
         weights = None if matrix is None else matrix.block(start, stop)
         return work(Block(start, stop, weights, decoded, found, layout, first, grid))
 
-    return map_blocks(one, layout.rows, layout.cols, token, multiple=multiple) if layout.rows and layout.cols else []
+    return map_blocks(one, layout.rows, layout.cols, token, multiple=multiple)
 
 
 class _Stored:
@@ -178,7 +181,8 @@ class _Stored:
     def grid(self, start: int, stop: int) -> Grid:
         """What the codes of these rows mean."""
         sets = self.layout.sets_of(start, stop)
-        return self.q.scheme.grid({name: array[sets] for name, array in self._params.items()})
+        with np.errstate(over="ignore"):
+            return self.q.scheme.grid({name: array[sets] for name, array in self._params.items()})
 
 
 class _Fitted:
@@ -188,37 +192,46 @@ class _Fitted:
         self.scheme = scheme
         self.matrix = matrix
         self.layout = scheme.layout(matrix.shape)
+        self.token = token or Token()
+        """For what is left to do after fitting."""
         self._arrays = {name: array.reshape(-1) for name, array in arrays.items()}
+        self._grid: Grid | None = None
         if not self.layout.local or not (matrix.rows and matrix.cols):
-            self._fit(*_set_ranges(matrix, self.layout, token), 0)
+            self._grid = self._fit(*_set_ranges(matrix, self.layout, self.token.part(0, 0.5)), 0)
+            self.token = self.token.part(0.5, 1)
 
     def encode(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Grid]:
         """A block of rows: the weights, their codes (in scratch memory), and the grid of its sets."""
         x = self.matrix.block(start, stop)
-        if self.layout.local:
-            self._fit(*_run_ranges(x, self.layout), start * self.layout.runs_per_row)
-        sets = self.layout.sets_of(start, stop)
-        grid = self.scheme.grid({name: array[sets] for name, array in self._arrays.items()})
+        grid = self._grid or self._fit(*_run_ranges(x, self.layout), start * self.layout.runs_per_row)
         return x, _encode(self.scheme, x, self.layout, self.layout.first_run(start), grid), grid
 
-    def _fit(self, low: np.ndarray, high: np.ndarray, first: int) -> None:
-        """Fit the sets from `first` on and put their parameters in place."""
+    def _fit(self, low: np.ndarray, high: np.ndarray, first: int) -> Grid:
+        """Fit the sets from `first` on, put their parameters in place, and tell what codes mean under them."""
         with np.errstate(over="ignore", invalid="ignore"):
             params = self.scheme.fit(low, high)
+            grid = self.scheme.grid(params)
         for name, array in params.items():
             self._arrays[name][first : first + array.size] = array
-            finite = np.isfinite(array.astype(np.float32))
-            if not finite.all():
-                bad = int(np.argmin(finite))
-                raise SchemeError(
-                    f"{name} does not fit {array.dtype} in {self._place(first + bad)}, where weights run from "
-                    f"{low[bad]:.6g} to {high[bad]:.6g}; choose param_dtype=float32"
-                )
+        fine = np.isfinite(grid.low) & np.isfinite(grid.high)
+        if not fine.all():
+            bad = int(np.argmin(fine))
+            where = f"{self._place(first + bad)}, where weights run from {low[bad]:.6g} to {high[bad]:.6g}"
+            raise SchemeError(_overflow({name: array[bad] for name, array in params.items()}, where))
+        return grid
 
     def _place(self, number: int) -> str:
-        if not self.layout.local:
-            return f"parameter set {number}"
-        return "row {}, group {}".format(*divmod(number, self.layout.runs_per_row))
+        if len(self.layout.sets_shape) == 2:
+            return "row {}, group {}".format(*divmod(number, self.layout.runs_per_row))
+        return "the tensor" if self.layout.sets == 1 else f"channel {number}"
+
+
+def _overflow(params: Mapping[str, Any], where: str) -> str:
+    """What to say of parameters under which not every code has a finite value."""
+    for name, value in params.items():
+        if value.dtype != np.float32 and not np.isfinite(np.float32(value)):
+            return f"{name} does not fit {value.dtype} in {where}; choose param_dtype=float32"
+    return f"levels overflow float32 in {where}; scale this tensor down or leave it alone"
 
 
 def _encode(scheme: Scheme, x: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:
@@ -242,38 +255,28 @@ def _decode(scheme: Scheme, found: np.ndarray, layout: Layout, first: int, grid:
         kernels.decode_table(found, line, run, first, grid.scale, grid.offset, table, out)
 
 
-def _errors(
-    scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, first: int, grid: Grid
-) -> tuple[np.ndarray, np.ndarray]:
-    """`metrics.SUMS` and code counts of one block."""
+def _errors(scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:
+    """`metrics.SUMS` of one block."""
     decoded = scratch("decoded", x.size, np.dtype(np.float32)).reshape(x.shape)
     _decode(scheme, found, layout, first, grid, decoded)
     sums = np.zeros(len(metrics.SUMS))
     kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, sums)
-    return sums, _counts(scheme, found)
+    return sums
 
 
-def _counts(scheme: Scheme, found: np.ndarray) -> np.ndarray:
-    counts = np.zeros(scheme.n_codes, np.int64)
-    kernels.count_codes(found, counts)
-    return counts
+class _Counts:
+    """How often each code occurs, added up as blocks come: with 16 bits one block's counts outweigh its weights."""
 
+    def __init__(self, scheme: Scheme) -> None:
+        self.total = np.zeros(scheme.n_codes, np.int64)
+        self._lock = threading.Lock()
 
-def _summed(scheme: Scheme, counts: list[np.ndarray]) -> np.ndarray:
-    total: np.ndarray = np.sum([np.zeros(scheme.n_codes, np.int64), *counts], axis=0)
-    return total
-
-
-def _metrics(
-    scheme: Scheme,
-    parts: list[tuple[np.ndarray, np.ndarray]],
-    matrix: Matrix,
-    nbytes: int,
-    params: Mapping[str, np.ndarray],
-) -> metrics.Metrics:
-    sums = metrics.combine([part[0] for part in parts])
-    counts = _summed(scheme, [part[1] for part in parts])
-    return metrics.from_sums(sums, counts, matrix.rows * matrix.cols, nbytes, params)
+    def add(self, found: np.ndarray) -> None:
+        """Count the codes of one block, on any thread."""
+        counts = np.zeros_like(self.total)
+        kernels.count_codes(found, counts)
+        with self._lock:
+            self.total += counts
 
 
 class _NotFiniteError(Exception):
@@ -282,8 +285,6 @@ class _NotFiniteError(Exception):
 
 def _over_weights(work: Callable[[int, int], T], matrix: Matrix, token: Token | None) -> list[T]:
     """`map_blocks` over all rows; weights that are not finite end in one SchemeError that says how many."""
-    if not (matrix.rows and matrix.cols):
-        return []
     try:
         return map_blocks(work, matrix.rows, matrix.cols, token)
     except _NotFiniteError:
@@ -304,19 +305,28 @@ def _run_ranges(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest weight of every run of a block."""
     keys = np.empty((2, len(x) * layout.runs_per_row), np.int32)
     kernels.ranges(x.view(np.int32), layout.line, layout.run, keys[0], keys[1])
-    values = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(np.float32) + np.float32(0)  # −0 becomes 0
+    values = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(np.float32)
     if not np.isfinite(values).all():
         raise _NotFiniteError
+    values += np.float32(0)  # −0 becomes 0
     return values[0], values[1]
 
 
 def _set_ranges(matrix: Matrix, layout: Layout, token: Token | None) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest weight of every parameter set, from one pass over all weights; zeros if there are none."""
-    parts = _over_weights(lambda a, b: _run_ranges(matrix.block(a, b), layout), matrix, token)
-    if not parts:
+    if not (matrix.rows and matrix.cols):
         return np.zeros(layout.sets, np.float32), np.zeros(layout.sets, np.float32)
-    low = np.concatenate([part[0] for part in parts]).reshape(-1, layout.sets).min(axis=0)
-    high = np.concatenate([part[1] for part in parts]).reshape(-1, layout.sets).max(axis=0)
+    low, high = np.full(layout.sets, np.inf, np.float32), np.full(layout.sets, -np.inf, np.float32)
+    lock = threading.Lock()
+
+    def work(start: int, stop: int) -> None:
+        # A row's runs are as many as the sets, or a multiple: axis 2 of [a, b, c, d] has its c sets b times in a row.
+        lows, highs = (v.reshape(-1, layout.sets) for v in _run_ranges(matrix.block(start, stop), layout))
+        with lock:
+            np.minimum(low, lows.min(axis=0), out=low)
+            np.maximum(high, highs.max(axis=0), out=high)
+
+    _over_weights(work, matrix, token)
     return low, high
 
 
@@ -324,14 +334,16 @@ def _rows_of(shape: tuple[int, ...], layout: Layout, rows: slice | None) -> tupl
     """First and last matrix row of `rows`, and the shape of that part of the tensor."""
     if rows is None:
         return 0, layout.rows, shape
+    if len(shape) < 2:
+        raise SchemeError(f"a tensor of shape {list(shape)} has no rows to choose from; take all of it")
     start, stop, step = rows.indices(layout.rows)
     if step != 1:
         raise SchemeError("rows are taken with step 1")
     stop = max(start, stop)
-    return start, stop, (stop - start, *shape[1:]) if len(shape) > 1 else (stop - start, layout.cols)
+    return start, stop, (stop - start, *shape[1:])
 
 
 def _checked_out(out: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise SchemeError(f"out must be a C-contiguous float32 array of shape {list(shape)}")
+    if out.shape != shape or out.dtype != np.float32 or not (out.flags.c_contiguous and out.flags.writeable):
+        raise SchemeError(f"out must be a writeable C-contiguous float32 array of shape {list(shape)}")
     return out

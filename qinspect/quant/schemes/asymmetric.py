@@ -48,10 +48,10 @@ class Asymmetric(Affine):
         top = np.float32(self.code_range[1])
         if self.offset == "minimum":
             minimum = low.astype(self.scale_dtype)
-            span = np.maximum(_difference(high, minimum.astype(np.float32), top), np.float32(0))
-            return {"scale": as_scale(span, self.scale_dtype), "minimum": minimum}
+            span = np.maximum(high - minimum.astype(np.float32), np.float32(0))
+            return {"scale": as_scale(span / top, self.scale_dtype), "minimum": minimum}
         low, high = np.minimum(low, np.float32(0)), np.maximum(high, np.float32(0))
-        scale = as_scale(_difference(high, low, top), self.scale_dtype)
+        scale = as_scale((high - low) / top, self.scale_dtype)
         zero = np.clip(-np.rint(low / scale.astype(np.float32)), 0, top)
         return {"scale": scale, "zero_point": zero.astype(self.code_dtype)}
 
@@ -65,10 +65,3 @@ class Asymmetric(Affine):
             return Grid(scale, none, minimum, scale, minimum, minimum + scale * top)
         zero = params["zero_point"].astype(np.float32)
         return Grid(scale, zero, none, scale, -zero * scale, (top - zero) * scale)
-
-
-def _difference(high: np.ndarray, low: np.ndarray, parts: np.float32) -> np.ndarray:
-    """`(high − low)/parts` in float32, also where the difference itself would overflow."""
-    whole = high - low
-    halves = (high / 2 - low / 2) / parts * 2
-    return np.where(np.isfinite(whole), whole / parts, halves).astype(np.float32)
