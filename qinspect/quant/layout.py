@@ -88,9 +88,7 @@ def per_tensor(shape: tuple[int, ...]) -> Layout:
 def per_channel(shape: tuple[int, ...], axis: int) -> Layout:
     """One set for each index of `axis`, the axis that keeps a scale per index."""
     if not -len(shape) <= axis < len(shape):
-        raise SchemeError(
-            f"axis {axis} does not exist in a tensor of shape {list(shape)}; choose 0 to {len(shape) - 1}"
-        )
+        raise SchemeError(f"axis {axis} does not exist in a tensor of shape {list(shape)}; choose another axis")
     axis %= len(shape)
     rows, cols = matrix_shape(shape)
     line = math.prod(shape[axis + 1 :])

@@ -115,5 +115,5 @@ def from_sums(
 def without_reference(counts: np.ndarray, size: int, nbytes: int, params: Mapping[str, np.ndarray]) -> Metrics:
     """Metrics of a packed tensor whose original weights are not at hand: what does not need them."""
     known = from_sums(np.zeros(len(SUMS)), counts, size, nbytes, params)
-    errors: dict[str, Any] = {name: math.nan for name in ERRORS}
+    errors: dict[str, Any] = dict.fromkeys(ERRORS, math.nan)
     return replace(known, exact=None, **errors)

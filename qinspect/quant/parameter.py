@@ -27,7 +27,8 @@ class Parameter:
     def check(self, value: Any) -> None:
         """Raise SchemeError unless `value` is allowed."""
         if not isinstance(value, self.type) or isinstance(value, bool):
-            raise SchemeError(f"{self.name} must be a {self.type.__name__}, not {value!r}")
+            wanted = "a whole number" if self.type is int else "text"
+            raise SchemeError(f"{self.name} must be {wanted}, not {value!r}")
         if self.choices is not None and value not in self.choices:
             raise SchemeError(f"{self.name} must be one of {', '.join(map(str, self.choices))}, not {value!r}")
         if isinstance(value, int) and not (self.low or 0) <= value <= (self.high if self.high is not None else value):
