@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qinspect.errors import ExportError, FormatError, QInspectError, SchemeError, UnsupportedError
-    from qinspect.formats import open as open_checkpoint
     from qinspect.formats.checkpoint import Checkpoint, TensorInfo
+    from qinspect.formats.open import open_checkpoint
     from qinspect.quant.metrics import Metrics
     from qinspect.quant.scheme import QTensor, Scheme, make_scheme
     from qinspect.task import Cancelled, Token
@@ -39,13 +39,12 @@ __all__ = [
 
 _HOMES = {
     "errors": ("ExportError", "FormatError", "QInspectError", "SchemeError", "UnsupportedError"),
-    "formats": ("open_checkpoint",),
     "formats.checkpoint": ("Checkpoint", "TensorInfo"),
+    "formats.open": ("open_checkpoint",),
     "quant.metrics": ("Metrics",),
     "quant.scheme": ("QTensor", "Scheme", "make_scheme"),
     "task": ("Cancelled", "Token"),
 }
-_RENAMED = {"open_checkpoint": "open"}
 
 
 def schemes() -> dict[str, type[Scheme]]:
@@ -63,7 +62,7 @@ def measure(w: Any, scheme: Scheme) -> Metrics:
 def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
-            value = getattr(import_module(f"{__name__}.{home}"), _RENAMED.get(name, name))
+            value = getattr(import_module(f"{__name__}.{home}"), name)
             globals()[name] = value
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,9 +17,9 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from qinspect import formats
 from qinspect.errors import FormatError
 from qinspect.formats.checkpoint import Checkpoint
+from qinspect.formats.open import open_checkpoint
 from qinspect.quant.scheme import QTensor
 
 Tensors = Callable[[str], np.ndarray | None]
@@ -132,7 +132,7 @@ def find_test_set(path: Path) -> Path | None:
 
 def load_test_set(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Inputs `x`, float32 `[n, features]`, and labels `y`, integers `[n]`, of an `.npz` file with these two arrays."""
-    with formats.open(path) as file:
+    with open_checkpoint(path) as file:
         x, y = (np.array(file.load(name)) for name in ("x", "y"))
     if x.ndim != 2 or y.shape != x.shape[:1] or y.dtype.kind not in "iu" or not len(y):
         raise FormatError(f"a test set has x [n, features] and integer y [n], not {x.shape} and {y.shape}", path=path)
