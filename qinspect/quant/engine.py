@@ -261,6 +261,7 @@ def _errors(scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, fi
     _decode(scheme, found, layout, first, grid, decoded)
     sums = np.zeros(len(metrics.SUMS))
     kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, sums)
+    sums[-1] = np.int32(kernels.largest_magnitude(decoded.view(np.int32))).view(np.float32)
     return sums
 
 

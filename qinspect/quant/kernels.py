@@ -30,10 +30,11 @@ def ranges(bits: np.ndarray, line: int, run: int, low: np.ndarray, high: np.ndar
     for start in range(0, flat.size, line):
         end = start + line
         for begin in range(start, end, run):
+            part = flat[begin : min(begin + run, end)]
             smallest = np.int32(0x7FFFFFFF)
             largest = np.int32(-0x80000000)
-            for i in range(begin, min(begin + run, end)):
-                key = flat[i] ^ ((flat[i] >> np.int32(31)) & np.int32(0x7FFFFFFF))
+            for i in range(part.size):
+                key = part[i] ^ ((part[i] >> np.int32(31)) & np.int32(0x7FFFFFFF))
                 smallest = min(smallest, key)
                 largest = max(largest, key)
             low[out] = smallest
@@ -57,11 +58,13 @@ def encode_affine(
             k = number % scale.size
             number += 1
             s, z, o = scale[k], zero[k], offset[k]
-            for i in range(begin, min(begin + run, start + line)):
-                t = (flat[i] - o) / s + z
+            end = min(begin + run, start + line)
+            part, into = flat[begin:end], out[begin:end]
+            for i in range(part.size):
+                t = (part[i] - o) / s + z
                 t = min(max(t, lowest), highest)
                 t = (t + _HALF_EVEN) - _HALF_EVEN
-                out[i] = np.int32(t - lowest)
+                into[i] = np.int32(t - lowest)
 
 
 @_jit
@@ -71,17 +74,19 @@ def encode_linear(
     """Index of the nearest of `top + 1` even levels from `offset` to `offset + scale`; a tie takes the lower."""
     flat = x.reshape(-1)
     out = codes.reshape(-1)
-    highest = np.float32(top)
+    highest, last = np.float32(top), np.int32(top)
     number = first
     for start in range(0, flat.size, line):
         for begin in range(start, start + line, run):
             k = number % scale.size
             number += 1
             per_step, o = highest / scale[k], offset[k]
-            for i in range(begin, min(begin + run, start + line)):
-                t = (flat[i] - o) * per_step
+            end = min(begin + run, start + line)
+            part, into = flat[begin:end], out[begin:end]
+            for i in range(part.size):
+                t = (part[i] - o) * per_step
                 t = highest - min(max(t, np.float32(0)), highest)
-                out[i] = top - np.int32(t + np.float32(0.5))
+                into[i] = last - np.int32(t + np.float32(0.5))
 
 
 @_jit
@@ -99,8 +104,10 @@ def decode_affine(
             number += 1
             s, o = scale[k], offset[k]
             z = zero[k] - np.float32(low_code)
-            for i in range(begin, min(begin + run, start + line)):
-                values[i] = (np.float32(flat[i]) - z) * s + o
+            end = min(begin + run, start + line)
+            part, into = flat[begin:end], values[begin:end]
+            for i in range(part.size):
+                into[i] = (np.float32(part[i]) - z) * s + o
 
 
 @_jit
@@ -117,8 +124,10 @@ def decode_table(
             k = number % scale.size
             number += 1
             s, o = scale[k], offset[k]
-            for i in range(begin, min(begin + run, start + line)):
-                values[i] = table[flat[i]] * s + o
+            end = min(begin + run, start + line)
+            part, into = flat[begin:end], values[begin:end]
+            for i in range(part.size):
+                into[i] = table[part[i]] * s + o
 
 
 @_jit
@@ -128,19 +137,25 @@ def pack_digits(codes: np.ndarray, run: int, levels: int, digits: int, words: np
     cols = codes.shape[1]
     for row in range(codes.shape[0]):
         for group in range(words.shape[1]):
-            end = min((group + 1) * run, cols)
-            for w in range(words.shape[2]):
-                begin = group * run + w * digits
+            part = codes[row, group * run : min((group + 1) * run, cols)]
+            records = words[row, group]
+            for w in range(records.size):
+                found = part[w * digits : (w + 1) * digits]
                 word = np.uint32(0)
-                for i in range(min(begin + digits, end) - 1, begin - 1, -1):
-                    word = np.uint32(word * base + codes[row, i])
-                words[row, group, w] = word
+                for i in range(found.size - 1, -1, -1):
+                    word = np.uint32(word * base + found[i])
+                records[w] = word
 
 
 @_jit
-def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, codes: np.ndarray) -> bool:
-    """The inverse of `pack_digits`; False if a word is larger than `levels**digits − 1`."""
-    base = np.uint32(levels)
+def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, table: np.ndarray, codes: np.ndarray) -> bool:
+    """The inverse of `pack_digits`; False if a word is larger than `levels**digits − 1`.
+
+    `table` uint32 `[levels**k]` holds, a byte each, the `k` (1 to 3) digits of every number below its length: so many
+    leave a word by one division, which is slow for a base that the compiler does not know.
+    """
+    chunk = np.uint32(table.size)
+    several = 3 if chunk == levels**3 else 2 if chunk == levels**2 else 1
     top = np.uint64(1)
     for _ in range(digits):
         top *= np.uint64(levels)
@@ -148,16 +163,28 @@ def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, codes: 
     bad = 0
     for row in range(codes.shape[0]):
         for group in range(words.shape[1]):
-            end = min((group + 1) * run, cols)
-            for w in range(words.shape[2]):
-                begin = group * run + w * digits
-                word = words[row, group, w]
+            part = codes[row, group * run : min((group + 1) * run, cols)]
+            records = words[row, group]
+            for w in range(records.size):
+                word = records[w]
                 if np.uint64(word) >= top:
                     bad += 1
-                for i in range(begin, min(begin + digits, end)):
-                    rest = word // base
-                    codes[row, i] = word - rest * base
+                at, end = w * digits, min((w + 1) * digits, part.size)
+                while at + several <= end:
+                    rest = word // chunk
+                    held = table[word - rest * chunk]
                     word = rest
+                    part[at] = held & np.uint32(0xFF)
+                    if several > 1:
+                        part[at + 1] = (held >> np.uint32(8)) & np.uint32(0xFF)
+                    if several > 2:
+                        part[at + 2] = held >> np.uint32(16)
+                    at += several
+                held = table[word % chunk]
+                while at < end:
+                    part[at] = held & np.uint32(0xFF)
+                    held >>= np.uint32(8)
+                    at += 1
     return bad == 0
 
 
@@ -198,9 +225,10 @@ def error_sums(
     x: np.ndarray, decoded: np.ndarray, line: int, run: int, first: int,
     step: np.ndarray, low: np.ndarray, high: np.ndarray, sums: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add to `sums` (float64, in the order of `metrics.SUMS`) what all error figures are made of.
+    """Add to `sums` (float64, in the order of `metrics.SUMS`) all that error figures are made of, but the last entry.
 
     `low` and `high` bound what a run's codes can express; a weight beyond them by more than rounding is clipped.
+    `decoded` is left holding the errors, for `largest_magnitude`, which would not vectorise in this loop.
     """
     flat = x.reshape(-1)
     values = decoded.reshape(-1)
@@ -211,23 +239,24 @@ def error_sums(
             number += 1
             lo, hi = low[k], high[k]
             slack = np.float32(5e-7) * (max(abs(lo), abs(hi)) + (hi - lo))
+            end = min(begin + run, start + line)
+            weights, errors = flat[begin:end], values[begin:end]
             ww = dd = wd = ee = ae = rr = re = 0.0
-            largest = np.float32(0)
-            outside = 0
-            for i in range(begin, min(begin + run, start + line)):
-                w, d = flat[i], values[i]
-                inside = min(max(w, lo), hi)
-                outside += abs(w - inside) > slack
-                e = np.float64(d) - np.float64(w)
-                f = np.float64(d) - np.float64(inside)
-                ww += np.float64(w) * np.float64(w)
-                dd += np.float64(d) * np.float64(d)
-                wd += np.float64(w) * np.float64(d)
+            outside = np.int32(0)
+            for i in range(weights.size):
+                w, d = np.float64(weights[i]), np.float64(errors[i])
+                inside = min(max(weights[i], lo), hi)
+                outside += np.int32(abs(weights[i] - inside) > slack)
+                r = np.float64(inside)
+                e = d - w
+                errors[i] = e
+                ww += w * w
+                dd += d * d
+                wd += w * d
                 ee += e * e
                 ae += abs(e)
-                rr += np.float64(inside) * np.float64(inside)
-                re += f * f
-                largest = max(largest, abs(np.float32(e)))
+                rr += r * r
+                re += (d - r) * (d - r)
             sums[0] += ww
             sums[1] += dd
             sums[2] += wd
@@ -237,7 +266,16 @@ def error_sums(
             sums[6] += re
             sums[7] += ee / (np.float64(step[k]) * np.float64(step[k]))
             sums[8] += outside
-            sums[9] = max(sums[9], np.float64(largest))
+
+
+@_jit
+def largest_magnitude(bits: np.ndarray) -> int:
+    """The float32 pattern (as an integer) of the largest |value| among the patterns `bits` (int32)."""
+    largest = np.int32(0)
+    flat = bits.reshape(-1)
+    for i in range(flat.size):
+        largest = max(largest, flat[i] & np.int32(0x7FFFFFFF))
+    return largest
 
 
 @_jit
@@ -277,8 +315,10 @@ def to_code_units(
             k = number % step.size
             number += 1
             s, o = step[k], low[k]
-            for i in range(begin, min(begin + run, start + line)):
-                units[i] = (flat[i] - o) / s + np.float32(low_code)
+            end = min(begin + run, start + line)
+            part, into = flat[begin:end], units[begin:end]
+            for i in range(part.size):
+                into[i] = (part[i] - o) / s + np.float32(low_code)
 
 
 @_jit

@@ -6,6 +6,7 @@ Codes are unsigned here, 0 … levels−1. Both packings work on a block of rows
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -68,6 +69,15 @@ def digits_per_word(levels: int) -> int:
     return digits
 
 
+@cache
+def _digit_table(levels: int) -> np.ndarray:
+    """The digits of every number with up to three of them, as far as the table stays in cache: a byte each in uint32."""
+    several = 3 if levels <= 16 else 2 if levels <= 64 else 1
+    numbers = np.arange(levels**several)
+    table: np.ndarray = sum(numbers // levels**j % levels << 8 * j for j in range(several))
+    return table.astype(np.uint32)
+
+
 @dataclass(frozen=True)
 class DigitPacking:
     """`levels` values a digit, as many digits as fit in each little-endian uint32, first weight least significant.
@@ -106,7 +116,7 @@ class DigitPacking:
         from qinspect.quant import kernels
 
         words = np.ascontiguousarray(data).view("<u4")
-        if not kernels.unpack_digits(words, layout.run, self.levels, self.digits, out):
+        if not kernels.unpack_digits(words, layout.run, self.levels, self.digits, _digit_table(self.levels), out):
             bad = int(np.count_nonzero(words > self.top_word))
             raise FormatError(
                 f"{bad} packed words are above {self.levels}^{self.digits}−1 = {self.top_word}: the file is corrupt; "
