@@ -6,8 +6,8 @@ A file of it is JSON: `{"version": 1, "rules": [{"match": "*.attn*", "scheme": "
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -29,7 +29,7 @@ class Rule:
     scheme: Scheme | None
 
     def names(self, info: TensorInfo) -> bool:
-        """Whether this rule means this very tensor, and so insists on it: 1-D tensors too, as long as they are floating."""
+        """Whether this rule means this very tensor and so insists on it, be it 1-D, as long as it is floating."""
         return self.match == info.name and info.dtype in FLOATING and info.size > 0
 
     def applies(self, info: TensorInfo) -> bool:
@@ -92,9 +92,10 @@ class Recipe:
         part = path.with_name(f".{path.name}.part")
         try:
             part.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
-            os.replace(part, path)
+            part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
             raise ExportError(
                 f"the recipe cannot be written: {error.strerror}; choose another place", path=path
             ) from error

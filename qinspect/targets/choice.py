@@ -1,0 +1,79 @@
+"""Which scheme each tensor of a checkpoint gets, and why, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qinspect.errors import QInspectError
+from qinspect.formats.checkpoint import FLOATING, Checkpoint, TensorInfo
+from qinspect.quant.scheme import QTensor, Scheme
+from qinspect.recipe import Recipe
+from qinspect.task import Token
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A tensor, the scheme in which it will be stored (None: as it is), and a remark where that may surprise."""
+
+    info: TensorInfo
+    scheme: Scheme | None
+    note: str = ""
+
+
+def choices(checkpoint: Checkpoint, recipe: Recipe, token: Token | None = None) -> list[Choice]:
+    """One for every tensor of the checkpoint, in its order."""
+    token = token or Token()
+    found = []
+    for number, info in enumerate(checkpoint.infos):
+        part = token.part(number / len(checkpoint.infos), (number + 1) / len(checkpoint.infos))
+        try:
+            found.append(_choose(checkpoint, info, recipe, part))
+        except QInspectError as error:
+            raise error.within(path=checkpoint.path, tensor=info.name) from None
+        part.check(1.0)
+    return found
+
+
+def same_scheme(a: Scheme, b: Scheme) -> bool:
+    """Whether both store any tensor alike: parameters that do not matter beside the others may differ."""
+    values = [[(p.name, getattr(scheme, p.name)) for p in scheme.active_parameters()] for scheme in (a, b)]
+    return type(a) is type(b) and values[0] == values[1]
+
+
+def _choose(checkpoint: Checkpoint, info: TensorInfo, recipe: Recipe, token: Token) -> Choice:
+    rule = recipe.rule_for(info)
+    scheme = rule.scheme if rule else None
+    if info.qtype is not None:
+        return _for_packed(checkpoint, info, scheme)
+    if rule is None or scheme is None:
+        return Choice(info, None, _why_unchanged(info))
+    if not rule.names(info) and (reason := _declined(checkpoint, info, scheme, token)):
+        return Choice(info, None, f"the {scheme.name} scheme leaves it alone: {reason}")
+    return Choice(info, scheme)
+
+
+def _for_packed(checkpoint: Checkpoint, info: TensorInfo, scheme: Scheme | None) -> Choice:
+    held = checkpoint.load(info.name)
+    assert isinstance(held, QTensor)
+    if scheme is None or same_scheme(scheme, held.scheme):
+        return Choice(info, held.scheme, f"packed already ({info.qtype}): passes through unchanged")
+    return Choice(info, scheme, f"packed already: decoded from {info.qtype} and quantized again")
+
+
+def _why_unchanged(info: TensorInfo) -> str:
+    if info.dtype not in FLOATING:
+        return f"{info.dtype} is not floating: passes through unchanged"
+    if not info.size:
+        return "empty: passes through unchanged"
+    if len(info.shape) < 2:
+        return f"{len(info.shape)}-D: passes through unchanged"
+    return "the recipe leaves it alone"
+
+
+def _declined(checkpoint: Checkpoint, info: TensorInfo, scheme: Scheme, token: Token) -> str | None:
+    """The scheme's own reason not to take this tensor; weights are only read for a scheme that may have one."""
+    if type(scheme).leaves_alone is Scheme.leaves_alone:
+        return None
+    from qinspect.quant.engine import extremes
+
+    return scheme.leaves_alone(*extremes(checkpoint.load(info.name), token))

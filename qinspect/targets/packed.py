@@ -1,0 +1,60 @@
+"""What the packed targets share: the arrays of a layer, and how its weights become them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qinspect.formats.dtypes import dtype_name
+from qinspect.formats.native import LayerRecord, array_names, codebook_name, prefix_of
+from qinspect.quant.scheme import QTensor
+from qinspect.quant.schemes.base_n import BaseN, codebook
+from qinspect.targets.blueprint import Stored
+from qinspect.targets.choice import same_scheme
+from qinspect.targets.read_back import Content
+from qinspect.targets.target import PlanRow
+from qinspect.targets.tensor_file import TensorFile
+from qinspect.task import Token
+
+
+class Packed(TensorFile):
+    """A file in which every tensor that has a scheme is stored packed, the others as they are."""
+
+    def stored(self, row: PlanRow) -> list[Stored]:
+        """Codes, parameters and codebook; or the tensor itself."""
+        if row.scheme is None:
+            return [Stored(row.name, row.dtype, row.shape)]
+        prefix = prefix_of(row.name)
+        names = array_names(prefix, row.scheme)
+        kinds = row.scheme.stored(row.shape)
+        arrays = [Stored(names[key], dtype_name(dtype), shape) for key, (dtype, shape) in kinds.items()]
+        if isinstance(row.scheme, BaseN):
+            arrays.append(Stored(codebook_name(prefix), "F32", (row.scheme.levels,)))
+        return arrays
+
+    def content(self, row: PlanRow, held: Content, token: Token) -> Content:
+        """The codes, made now unless the source has just these."""
+        return packed(row, held, token)
+
+    def arrays(self, content: Content) -> list[np.ndarray]:
+        """In the order of `stored`."""
+        if not isinstance(content, QTensor):
+            return [content]
+        arrays = [content.data, *(content.params[name] for name in content.scheme.param_dtypes())]
+        return [*arrays, codebook(content.scheme.levels)] if isinstance(content.scheme, BaseN) else arrays
+
+
+def packed(row: PlanRow, held: Content, token: Token) -> Content:
+    """`held` in the scheme of `row`; as it is where there is none, or where it is packed so already."""
+    if row.scheme is None or (isinstance(held, QTensor) and same_scheme(held.scheme, row.scheme)):
+        return held
+    if isinstance(held, QTensor):
+        held = held.scheme.dequantize(held, token=token)
+    return row.scheme.quantize(held, token=token)
+
+
+def records(rows: Sequence[PlanRow]) -> dict[str, LayerRecord]:
+    """What a reader needs of each packed layer, by prefix."""
+    packed_rows = [(row, row.scheme) for row in rows if row.scheme is not None]
+    return {prefix_of(row.name): LayerRecord(row.name, row.shape, row.dtype, scheme) for row, scheme in packed_rows}

@@ -1,0 +1,39 @@
+"""Packed `.pt`: a state dict whose base-11 layers a torch module loads as they are (`docs/file-formats.md`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from qinspect.errors import UnsupportedError
+from qinspect.formats.checkpoint import Checkpoint
+from qinspect.formats.native import RECORD_KEY
+from qinspect.quant.schemes.base11 import Base11
+from qinspect.targets.blueprint import Blueprint, Stored
+from qinspect.targets.packed import Packed, records
+from qinspect.targets.target import PlanRow
+from qinspect.targets.torch_file import TorchFile
+
+
+class PackedPt(Packed):
+    """Packed layers in a torch state dict."""
+
+    name: ClassVar[str] = "pt"
+    title: ClassVar[str] = "Packed .pt"
+    suffix: ClassVar[str] = ".pt"
+    summary: ClassVar[str] = "A torch state dict with packed base-11 layers, which Linear11Bit loads as they are."
+    order: ClassVar[int] = 20
+
+    def stored(self, row: PlanRow) -> list[Stored]:
+        """As `Packed` has it; UnsupportedError for what the layer layout cannot hold."""
+        if row.scheme is not None and not (isinstance(row.scheme, Base11) and row.scheme.param_dtype == "float16"):
+            text = (
+                f"a packed .pt holds base11 with float16 parameters, not {row.scheme.label}; choose safetensors instead"
+            )
+            raise UnsupportedError(text)
+        return super().stored(row)
+
+    def blueprint(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Blueprint:
+        """Each layer's record stands in the state dict's `_metadata`, under the layer's prefix."""
+        metadata = {prefix: {RECORD_KEY: record.to_json()} for prefix, record in records(rows).items()}
+        return TorchFile([stored for row in rows for stored in self.stored(row)], metadata)

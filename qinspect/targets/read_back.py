@@ -1,0 +1,75 @@
+"""The proof that a file holds what was meant: read by this program's own reader, tensor by tensor."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from qinspect.errors import ExportError
+from qinspect.quant.layout import matrix_shape
+from qinspect.quant.scheme import QTensor
+from qinspect.task import Token
+
+Content = np.ndarray | QTensor
+"""A tensor, packed or not."""
+
+CHUNK = 1 << 22
+"""Bytes handled between two checks of the token."""
+
+_WEIGHTS = 1 << 20
+"""Weights decoded at a time."""
+
+
+def chunks(array: np.ndarray) -> Iterator[memoryview]:
+    """The bytes of `array` in C order, some megabytes at a time."""
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
+
+
+def crc32(arrays: Sequence[np.ndarray], token: Token) -> list[int]:
+    """CRC-32 of the bytes of each array."""
+    sums = []
+    for array in arrays:
+        crc = 0
+        for chunk in chunks(array):
+            token.check()
+            crc = zlib.crc32(chunk, crc)
+        sums.append(crc)
+    return sums
+
+
+def max_difference(meant: Content, found: Content, token: Token) -> float:
+    """The largest |difference| of decoded weights; 0 of a tensor that is not packed, whose bytes tell all."""
+    if not (isinstance(meant, QTensor) and isinstance(found, QTensor)):
+        return 0.0
+    rows, cols = matrix_shape(meant.shape)
+    step = max(1, _WEIGHTS // max(1, cols))
+    parts = [slice(start, start + step) for start in range(0, rows, step)] if len(meant.shape) > 1 else [None]
+    largest = 0.0
+    for number, part in enumerate(parts):
+        token.check(number / len(parts))
+        a = meant.scheme.dequantize(meant, rows=part, token=token)
+        b = found.scheme.dequantize(found, rows=part, token=token)
+        if a.size:
+            largest = max(largest, float(np.abs(a - b).max()))
+    return largest
+
+
+def describe(content: Content) -> str:
+    """Shape and how the elements are held, to compare and to show."""
+    held = content.scheme.label if isinstance(content, QTensor) else content.dtype.name
+    return f"{held} {list(content.shape)}"
+
+
+def check(meant: Content, found: Content, crcs: Sequence[int], arrays: Sequence[np.ndarray], token: Token) -> float:
+    """`max_difference` of one tensor, which is 0; ExportError if the file does not hold what was written."""
+    if describe(meant) != describe(found):
+        raise ExportError(f"it was written as {describe(meant)} and reads back as {describe(found)}")
+    if crc32(arrays, token) != list(crcs):
+        raise ExportError("its bytes read back differently from what was written; the disk may be failing")
+    difference = max_difference(meant, found, token)
+    if not difference == 0:
+        raise ExportError(f"it decodes to weights that are up to {difference:.3g} from what was meant")
+    return difference

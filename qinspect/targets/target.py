@@ -1,0 +1,103 @@
+"""Target, the base of everything that a checkpoint can be exported to, and what it says before and after writing."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from qinspect.formats.checkpoint import Checkpoint
+from qinspect.quant.scheme import Scheme
+from qinspect.recipe import Recipe
+from qinspect.registry import Registry
+from qinspect.task import Token
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """What will be written for one tensor of the checkpoint.
+
+    `dtype` and `original_nbytes` are those of the unpacked tensor in the source; `nbytes` is all that will be stored.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scheme: Scheme | None
+    nbytes: int
+    original_nbytes: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be written; `nbytes` is the size of the whole file, headers included."""
+
+    rows: tuple[PlanRow, ...]
+    nbytes: int
+
+    @property
+    def original_nbytes(self) -> int:
+        """Size of the same tensors, unpacked, in their original types."""
+        return sum(row.original_nbytes for row in self.rows)
+
+    @property
+    def fp32_nbytes(self) -> int:
+        """Size of the same tensors with four bytes an element."""
+        return sum(4 * math.prod(row.shape) for row in self.rows)
+
+    @property
+    def bpw(self) -> float | None:
+        """Stored bits per weight of the quantized tensors; None where there are none."""
+        packed = [row for row in self.rows if row.scheme is not None]
+        weights = sum(math.prod(row.shape) for row in packed)
+        return 8 * sum(row.nbytes for row in packed) / weights if weights else None
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """A tensor as it was read back; `max_difference` is the largest |difference| from what was meant to be decoded."""
+
+    name: str
+    nbytes: int
+    max_difference: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """A file that was written, read back and found to hold what was meant."""
+
+    path: Path
+    nbytes: int
+    rows: tuple[ReportRow, ...]
+    seconds: float
+
+
+class Target(ABC):
+    """Something that a checkpoint can be exported to."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    suffix: ClassVar[str]
+    summary: ClassVar[str]
+    order: ClassVar[int] = 100
+
+    @abstractmethod
+    def plan(self, checkpoint: Checkpoint, recipe: Recipe, token: Token | None = None) -> Plan:
+        """What `write` will write, tensor by tensor, with its exact size.
+
+        Raises SchemeError for weights that a scheme cannot take, ExportError or UnsupportedError for what the target
+        cannot hold; each names the tensor.
+        """
+
+    @abstractmethod
+    def write(self, checkpoint: Checkpoint, plan: Plan, out: Path, token: Token | None = None) -> Report:
+        """Write the file, one tensor in memory at a time, read it back and compare.
+
+        Raises ExportError; then, as when the token is cancelled, nothing is left behind and an old `out` is whole.
+        """
+
+
+registry: Registry[Target] = Registry("qinspect.targets", Target)  # type: ignore[type-abstract]
