@@ -181,13 +181,14 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
     expected = 2 * _gaussian_extreme(size // layout.sets) * math.sqrt(m.signal / size)
     lost = 20 * math.log10(math.sqrt(spans.mean()) / expected)
     if lost > 2.5:
-        few = max(1, layout.sets // 20)
-        share = float(np.sort(spans)[-few:].sum() / spans.sum())
+        few = layout.sets // 20
+        share = float(np.sort(spans)[-few:].sum() / spans.sum()) if few else 0.0
+        told = f"; {few:,} of {layout.sets:,} groups make {share:.0%} of the error" if share > 0.25 else ""
         yield Finding(
             "heavy-tails", "warning",
             f"Outliers stretch the groups: their ranges cost about {lost:.1f} dB against Gaussian weights of the same "
-            f"energy; {few:,} of {layout.sets:,} groups make {share:.0%} of the error.",
-            "Smaller groups confine an outlier to fewer weights.", lost,
+            f"energy{told}.",
+            "Smaller groups confine an outlier to fewer weights.",
         )  # fmt: skip
 
 

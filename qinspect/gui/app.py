@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PySide6.QtCore import QEventLoop, QSettings, QStandardPaths, QTimer
 from PySide6.QtGui import QIcon
@@ -50,32 +51,39 @@ def screenshot(
     if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     application()
-    settings = QSettings(os.devnull, QSettings.Format.IniFormat)
-    settings.setValue("theme", theme)
-    window = MainWindow(settings)
+    with TemporaryDirectory() as folder:
+        settings = QSettings(str(Path(folder) / "window.ini"), QSettings.Format.IniFormat)
+        settings.setValue("theme", theme)
+        window = MainWindow(settings)
+        try:
+            window.resize(*size)
+            window.show()
+            _prepare(window, path, layer, scheme)
+            if arrange is not None:
+                arrange(window)
+                settle(window)
+            if not window.grab().save(str(out), "PNG"):  # type: ignore[call-overload]
+                raise ExportError("the picture could not be written; choose another folder", path=out)
+        finally:
+            window.close()
+            window.deleteLater()
+            QApplication.processEvents()
+
+
+def _prepare(window: MainWindow, path: str | None, layer: str | None, scheme: Scheme | None) -> None:
+    """Open and choose as asked, and wait until all figures are there."""
     errors: list[str] = []
     window.controller.failed.connect(errors.append)
-    try:
-        window.resize(*size)
-        window.show()
-        window.build_views()
-        if path is not None:
-            window.open(path, layer=layer)
-            settle(window)
-            if scheme is not None:
-                window.controller.choose(scheme)
-                settle(window)
-        if arrange is not None:
-            arrange(window)
-            settle(window)
-        if errors:
-            raise QInspectError(errors[0])
-        if not window.grab().save(str(out), "PNG"):  # type: ignore[call-overload]
-            raise ExportError("the picture could not be written; choose another folder", path=out)
-    finally:
-        window.close()
-        window.deleteLater()
-        QApplication.processEvents()
+    window.build_views()
+    if path is None:
+        return
+    window.open(path, layer=layer)
+    settle(window)
+    if scheme is not None:
+        window.controller.choose(scheme)
+        settle(window)
+    if errors:
+        raise QInspectError(errors[0])
 
 
 def settle(window: MainWindow) -> None:

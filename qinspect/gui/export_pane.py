@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -67,8 +68,9 @@ class ExportPane(QWidget):
         for cls in registry:
             self.target.addItem(cls.title, cls.name)
             self.target.setItemData(self.target.count() - 1, cls.summary, Qt.ItemDataRole.ToolTipRole)
-        browse = QPushButton("…", self)
-        browse.setFixedWidth(32)
+        browse = QToolButton(self)
+        browse.setText("…")
+        browse.setToolTip("Choose the file to write")
         browse.setAccessibleName("Choose the file to write")
         browse.clicked.connect(self._on_browse)
         self.table.setHorizontalHeaderLabels(["Tensor", "Written as", "Size"])

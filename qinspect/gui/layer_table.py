@@ -35,19 +35,19 @@ from qinspect.gui import format as fmt
 from qinspect.gui.theme import DARK, Theme
 from qinspect.session import LayerReport
 
-COLUMNS = ("Layer", "Shape", "Type", "SQNR", "RMSE", "Max error", "bpw", "Size", "Notes")
-NAME, SHAPE, TYPE, SQNR, RMSE, MAX_ERROR, BPW, SIZE, NOTES = range(len(COLUMNS))
-WIDTHS = (230, 92, 60, 70, 64, 68, 44, 64, 46)
+COLUMNS = ("Layer", "SQNR", "bpw", "Size", "!", "RMSE", "Max error", "Shape", "Type")
+NAME, SQNR, BPW, SIZE, NOTES, RMSE, MAX_ERROR, SHAPE, TYPE = range(len(COLUMNS))
+WIDTHS = (236, 72, 46, 64, 30, 64, 72, 92, 96)
 TIPS = (
     "Name of the tensor in the file.",
-    "Its dimensions.",
-    "Type in the file, or how it is packed.",
     "Signal to quantization noise ratio: 6 dB more halve the error. Worst first.",
-    "Root mean square error of a weight.",
-    "Largest error of any weight.",
     "Bits per weight, everything stored counted.",
     "Bytes under the chosen scheme, or in the file where the tensor is left alone.",
     "How many findings there are; select the layer to read them.",
+    "Root mean square error of a weight.",
+    "Largest error of any weight.",
+    "Its dimensions.",
+    "Type in the file, or how it is packed.",
 )
 
 # Looking these up is slow in a model's hot path.

@@ -101,8 +101,9 @@ class MainWindow(QMainWindow):
         self.splitter.setChildrenCollapsible(False)
         self.splitter.addWidget(left)
         self.splitter.addWidget(centre)
-        self.splitter.setStretchFactor(1, 1)
-        self.splitter.setSizes([430, 900])
+        self.splitter.setStretchFactor(0, 3)
+        self.splitter.setStretchFactor(1, 5)
+        self.splitter.setSizes([300, 500])
         self.pages = QStackedWidget(self)
         self.pages.addWidget(self.welcome)
         self.pages.addWidget(self.splitter)
@@ -151,7 +152,7 @@ class MainWindow(QMainWindow):
         from qinspect.gui.views.view import registry
 
         for cls in registry:
-            view = cls(self.grid)
+            view = cls()
             view.set_theme(self.theme)
             view.show_inspection(None, "Select a layer in the table.")
             self.grid.add(view)

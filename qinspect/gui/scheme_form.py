@@ -179,7 +179,6 @@ class Editor(QWidget):
         self.slider.setPageStep(1)
         self.slider.valueChanged.connect(self._on_slide)
         self.spin = QSpinBox(self)
-        self.spin.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.spin.setKeyboardTracking(False)
         self.spin.setFixedWidth(62)

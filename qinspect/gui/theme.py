@@ -27,6 +27,7 @@ class Theme:
     muted: str
     accent: str
     on_accent: str
+    selection: str
     plot: str
     grid: str
     weights: str
@@ -42,7 +43,7 @@ class Theme:
 DARK = Theme(
     name="dark",
     window="#14171c", panel="#1a1e25", raised="#232932", line="#2f3641", text="#e4e8ee", muted="#98a3b3",
-    accent="#5b9df0", on_accent="#0c1118", plot="#14171c", grid="#262c36",
+    accent="#5b9df0", on_accent="#0c1118", selection="#25405e", plot="#14171c", grid="#262c36",
     weights="#5b9df0", decoded="#f2a65a", error="#e86a8a", level="#7d8899",
     good="#5fbf8a", warning="#e9b44c", bad="#ef6f6c", unused="#4a5361",
 )  # fmt: skip
@@ -50,7 +51,7 @@ DARK = Theme(
 LIGHT = Theme(
     name="light",
     window="#eef0f3", panel="#f8f9fb", raised="#ffffff", line="#d3d8e0", text="#1b222c", muted="#5b6676",
-    accent="#2467c4", on_accent="#ffffff", plot="#ffffff", grid="#e6e9ee",
+    accent="#2467c4", on_accent="#ffffff", selection="#cfe0f7", plot="#ffffff", grid="#e6e9ee",
     weights="#3c7bd0", decoded="#c8620a", error="#c22f58", level="#7f8896",
     good="#1e8a55", warning="#a66d00", bad="#c53a36", unused="#b7bfca",
 )  # fmt: skip
@@ -97,7 +98,7 @@ def _palette(theme: Theme) -> QPalette:
         role.Base: theme.panel, role.AlternateBase: theme.raised,
         role.Text: theme.text, role.Button: theme.raised, role.ButtonText: theme.text, role.BrightText: theme.bad,
         role.ToolTipBase: theme.raised, role.ToolTipText: theme.text, role.PlaceholderText: theme.muted,
-        role.Highlight: theme.accent, role.HighlightedText: theme.on_accent, role.Link: theme.accent,
+        role.Highlight: theme.selection, role.HighlightedText: theme.text, role.Link: theme.accent,
         role.Light: theme.raised, role.Midlight: theme.raised, role.Mid: theme.line, role.Dark: theme.line,
         role.Shadow: theme.window,
     }  # fmt: skip
@@ -111,6 +112,8 @@ def _palette(theme: Theme) -> QPalette:
 def _style(theme: Theme) -> str:
     """What a palette can't say: borders, spacing and rounded corners."""
     t = theme
+    chevron = resource(f"icons/chevron-{theme.name}.svg").as_posix()
+    caret = resource(f"icons/caret-{theme.name}.svg").as_posix()
     return f"""
     QMainWindow, QMenuBar, QStatusBar {{ background: {t.window}; }}
     QMenuBar::item:selected, QMenu::item:selected {{ background: {t.accent}; color: {t.on_accent}; }}
@@ -127,6 +130,10 @@ def _style(theme: Theme) -> str:
         background: {t.raised}; border: 1px solid {t.line}; border-radius: 5px; padding: 3px 6px; min-height: 18px; }}
     QLineEdit:focus, QComboBox:focus, QAbstractSpinBox:focus {{ border-color: {t.accent}; }}
     QComboBox QAbstractItemView {{ background: {t.raised}; border: 1px solid {t.line}; outline: 0; }}
+    QComboBox::drop-down {{ border: 0; width: 20px; }}
+    QComboBox::down-arrow {{ image: url("{chevron}"); width: 14px; height: 14px; }}
+    QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ width: 0; border: 0; }}
+    QAbstractSpinBox QLineEdit {{ border: 0; padding: 0; background: transparent; min-height: 0; }}
     QPushButton {{ background: {t.raised}; border: 1px solid {t.line}; border-radius: 5px; padding: 5px 12px; }}
     QPushButton:hover {{ border-color: {t.accent}; }}
     QPushButton:disabled {{ color: {t.unused}; }}
@@ -136,9 +143,14 @@ def _style(theme: Theme) -> str:
     QToolButton:hover {{ border-color: {t.line}; background: {t.raised}; }}
     QToolButton:checked {{ background: {t.raised}; border-color: {t.accent}; }}
     QTableView, QTreeView {{ background: {t.panel}; border: 0; gridline-color: transparent;
-        selection-background-color: {t.accent}; selection-color: {t.on_accent}; }}
+        selection-background-color: {t.selection}; selection-color: {t.text}; outline: 0; }}
+    QTableView::item {{ padding: 0 4px; border: 0; }}
+    QTableView::item:selected {{ background: {t.selection}; color: {t.text}; }}
     QHeaderView::section {{ background: {t.panel}; color: {t.muted}; border: 0; border-bottom: 1px solid {t.line};
         padding: 4px 6px; }}
+    QHeaderView::up-arrow, QHeaderView::down-arrow {{ subcontrol-origin: padding; subcontrol-position: center left;
+        width: 12px; height: 12px; image: url("{chevron}"); }}
+    QHeaderView::up-arrow {{ image: url("{caret}"); }}
     QSplitter::handle {{ background: transparent; }}
     QProgressBar {{ border: 1px solid {t.line}; border-radius: 4px; background: {t.panel}; text-align: center;
         max-height: 14px; }}

@@ -71,7 +71,7 @@ def digits_per_word(levels: int) -> int:
 
 @cache
 def _digit_table(levels: int) -> np.ndarray:
-    """The digits of every number with up to three of them, as far as the table stays in cache: a byte each in uint32."""
+    """The digits of every number with up to three of them, while the table stays in cache: a byte each in uint32."""
     several = 3 if levels <= 16 else 2 if levels <= 64 else 1
     numbers = np.arange(levels**several)
     table: np.ndarray = sum(numbers // levels**j % levels << 8 * j for j in range(several))
