@@ -41,26 +41,24 @@ def same_scheme(a: Scheme, b: Scheme) -> bool:
 
 
 def _choose(checkpoint: Checkpoint, info: TensorInfo, recipe: Recipe, token: Token) -> Choice:
+    """The recipe's word, unless the scheme itself declines and the rule does not insist."""
     rule = recipe.rule_for(info)
     scheme = rule.scheme if rule else None
-    if info.qtype is not None:
-        return _for_packed(checkpoint, info, scheme)
+    held = checkpoint.load(info.name) if info.qtype is not None else None
+    stays = held.scheme if isinstance(held, QTensor) else None
     if rule is None or scheme is None:
-        return Choice(info, None, _why_unchanged(info))
+        return Choice(info, stays, _why_unchanged(info))
+    if stays is not None and same_scheme(scheme, stays):
+        return Choice(info, stays, _why_unchanged(info))
     if not rule.names(info) and (reason := _declined(checkpoint, info, scheme, token)):
-        return Choice(info, None, f"the {scheme.name} scheme leaves it alone: {reason}")
-    return Choice(info, scheme)
-
-
-def _for_packed(checkpoint: Checkpoint, info: TensorInfo, scheme: Scheme | None) -> Choice:
-    held = checkpoint.load(info.name)
-    assert isinstance(held, QTensor)
-    if scheme is None or same_scheme(scheme, held.scheme):
-        return Choice(info, held.scheme, f"packed already ({info.qtype}): passes through unchanged")
-    return Choice(info, scheme, f"packed already: decoded from {info.qtype} and quantized again")
+        return Choice(info, stays, f"the {scheme.name} scheme leaves it alone: {reason}")
+    again = f"packed already: decoded from {info.qtype} and quantized again" if stays else ""
+    return Choice(info, scheme, "; ".join(filter(None, (again, _ragged(info, scheme)))))
 
 
 def _why_unchanged(info: TensorInfo) -> str:
+    if info.qtype is not None:
+        return f"packed already ({info.qtype}): passes through unchanged"
     if info.dtype not in FLOATING:
         return f"{info.dtype} is not floating: passes through unchanged"
     if not info.size:
@@ -70,10 +68,20 @@ def _why_unchanged(info: TensorInfo) -> str:
     return "the recipe leaves it alone"
 
 
+def _ragged(info: TensorInfo, scheme: Scheme) -> str:
+    """A remark where groups do not divide a row, which costs bits."""
+    layout = scheme.layout(info.shape)
+    if not layout.ragged:
+        return ""
+    return f"groups of {layout.run} do not divide rows of {layout.line}: the last holds {layout.ragged} weights"
+
+
 def _declined(checkpoint: Checkpoint, info: TensorInfo, scheme: Scheme, token: Token) -> str | None:
     """The scheme's own reason not to take this tensor; weights are only read for a scheme that may have one."""
     if type(scheme).leaves_alone is Scheme.leaves_alone:
         return None
     from qinspect.quant.engine import extremes
 
-    return scheme.leaves_alone(*extremes(checkpoint.load(info.name), token))
+    held = checkpoint.load(info.name)
+    weights = held.scheme.dequantize(held, token=token) if isinstance(held, QTensor) else held
+    return scheme.leaves_alone(*extremes(weights, token))

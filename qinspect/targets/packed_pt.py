@@ -27,9 +27,7 @@ class PackedPt(Packed):
     def stored(self, row: PlanRow) -> list[Stored]:
         """As `Packed` has it; UnsupportedError for what the layer layout cannot hold."""
         if row.scheme is not None and not (isinstance(row.scheme, Base11) and row.scheme.param_dtype == "float16"):
-            text = (
-                f"a packed .pt holds base11 with float16 parameters, not {row.scheme.label}; choose safetensors instead"
-            )
+            text = f"a packed .pt holds base11 with float16 parameters, not {row.scheme.label}; choose safetensors"
             raise UnsupportedError(text)
         return super().stored(row)
 
