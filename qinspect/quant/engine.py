@@ -181,8 +181,7 @@ class _Stored:
     def grid(self, start: int, stop: int) -> Grid:
         """What the codes of these rows mean."""
         sets = self.layout.sets_of(start, stop)
-        with np.errstate(over="ignore"):
-            return self.q.scheme.grid({name: array[sets] for name, array in self._params.items()})
+        return self.q.scheme.grid({name: array[sets] for name, array in self._params.items()})
 
 
 class _Fitted:

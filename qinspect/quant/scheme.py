@@ -55,10 +55,13 @@ class QTensor:
                     f"{name} is {array.dtype} {list(array.shape)}, where {self.scheme.label} of shape "
                     f"{list(self.shape)} takes {dtype} {list(dims)}"
                 )
-            if array.dtype.kind not in "ui" and not np.isfinite(array).all():
-                raise FormatError(f"{name} holds NaN or infinities: the file is corrupt; copy or export it again")
         if held:
             raise FormatError(f"a {self.scheme.name} tensor has no {', '.join(held)}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            grid = self.scheme.grid({name: array.reshape(-1) for name, array in self.params.items()})
+        if not (np.isfinite(grid.low).all() and np.isfinite(grid.high).all()):
+            names = " or ".join(self.params)
+            raise FormatError(f"{names} holds values that cannot be: the file is corrupt; copy or export it again")
 
     @property
     def nbytes(self) -> int:
