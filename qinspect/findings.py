@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -93,8 +93,8 @@ def unused_codes(case: Case) -> Iterator[Finding]:
     if size >= 16 * usage.counts.size and usage.used * 2 <= usage.counts.size and usage.used > 1:
         yield Finding(
             "unused-codes", "warning", f"{usage.sentence[0].upper()}{usage.sentence[1:]}.",
-            f"{usage.bits_needed} bit{'s' * (usage.bits_needed > 1)} a code would do: spend the rest on smaller groups, "
-            "or choose a scheme that uses its codes.",
+            f"{usage.bits_needed} bit{'s' * (usage.bits_needed > 1)} a code would do: spend the rest on smaller "
+            "groups, or choose a scheme that uses its codes.",
         )  # fmt: skip
 
 
@@ -117,8 +117,9 @@ def range_floor(case: Case) -> Iterator[Finding]:
     scale = case.metrics.params["scale"].reshape(-1)
     floored = int(np.count_nonzero(scale <= scale.dtype.type(RANGE_FLOOR)))
     if floored:
+        rms = math.sqrt(case.metrics.signal / math.prod(case.shape))
         yield Finding(
-            "range-floor", "warning",
+            "range-floor", "warning" if rms < 1000 * RANGE_FLOOR else "info",
             f"{floored} of {scale.size} groups span less than {RANGE_FLOOR:g}, the smallest range stored: "
             "their detail is lost.",
             "Scale the layer up, or leave it alone.",
@@ -176,9 +177,12 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
     layout, m, size = case.scheme.layout(case.shape), case.metrics, math.prod(case.shape)
     if not 1 < layout.sets <= size // 8 or not m.sqnr_db >= 1:
         return
-    grid = case.scheme.grid({name: array.reshape(-1) for name, array in m.params.items()})
-    spans = np.square((grid.high - grid.low).astype(np.float64))
-    expected = 2 * _gaussian_extreme(size // layout.sets) * math.sqrt(m.signal / size)
+    spans = np.square(_spans(case.scheme, m.params))
+    # Signed codes stretch to the larger of both ends, the largest of twice as many values.
+    seen = size // layout.sets * (2 if case.scheme.code_range[0] < 0 else 1)
+    end = np.array([_gaussian_extreme(seen) * math.sqrt(m.signal / size)], np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = float(_spans(case.scheme, case.scheme.fit(-end, end))[0])
     lost = 20 * math.log10(math.sqrt(spans.mean()) / expected)
     if lost > 2.5:
         few = layout.sets // 20
@@ -190,6 +194,13 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
             f"energy{told}.",
             "Smaller groups confine an outlier to fewer weights.",
         )  # fmt: skip
+
+
+def _spans(scheme: Scheme, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """From the lowest to the highest level of every parameter set."""
+    grid = scheme.grid({name: array.reshape(-1) for name, array in params.items()})
+    spans: np.ndarray = grid.high.astype(np.float64) - grid.low
+    return spans
 
 
 def _gaussian_extreme(n: int) -> float:
