@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -41,7 +42,7 @@ class TensorInfo:
 
     @property
     def quantizable(self) -> bool:
-        """Whether the tensor is quantized unless someone says otherwise: floating, two dimensions or more, not empty."""
+        """Whether it is quantized unless someone says otherwise: floating, two dimensions or more, not empty."""
         return self.dtype in FLOATING and len(self.shape) >= 2 and self.size > 0 and self.qtype is None
 
 
@@ -62,16 +63,23 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def load(self, name: str, rows: slice | None = None) -> np.ndarray | QTensor:
-        """The tensor `name`, or some rows of it (first axis, step 1): read-only, memory-mapped where the format allows."""
+        """The tensor `name`, or some rows of it (first axis, step 1): read-only, memory-mapped where that can be."""
 
     def info(self, name: str) -> TensorInfo:
         """The header of `name`; FormatError if there is no such tensor."""
-        for info in self.infos:
-            if info.name == name:
-                return info
-        raise FormatError("there is no tensor of this name in the file", path=self.path, tensor=name)
+        if name not in self._by_name:
+            raise FormatError("there is no tensor of this name in the file", path=self.path, tensor=name)
+        return self._by_name[name]
 
-    def close(self) -> None:  # noqa: B027 - most readers have nothing to release
+    @cached_property
+    def _by_name(self) -> dict[str, TensorInfo]:
+        return {info.name: info for info in self.infos}
+
+    def checksums(self) -> Iterator[tuple[str, int, np.ndarray]]:
+        """Name, CRC-32 and bytes (uint8) of every stored array that the file keeps a CRC-32 of."""
+        yield from ()
+
+    def close(self) -> None:  # noqa: B027 - some readers have nothing to release
         """Release the file."""
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import ml_dtypes
@@ -10,7 +11,7 @@ import numpy as np
 
 from qinspect.errors import UnsupportedError
 
-DTYPES = MappingProxyType(
+DTYPES: Mapping[str, np.dtype] = MappingProxyType(
     {
         "F64": np.dtype("<f8"),
         "F32": np.dtype("<f4"),
@@ -67,7 +68,7 @@ def numpy_dtype(name: str) -> np.dtype:
 
 def dtype_name(dtype: np.dtype) -> str:
     """The name of a numpy type in either byte order, or numpy's own where there is none."""
-    return _NAMES.get(dtype.newbyteorder("<"), dtype.str)
+    return _NAMES.get(dtype.newbyteorder("<")) or str(dtype.str)
 
 
 def stored_nbytes(name: str, shape: tuple[int, ...]) -> int | None:

@@ -74,19 +74,20 @@ def prefix_of(name: str) -> str:
     return name.removesuffix(".weight") or name
 
 
-def _join(prefix: str, part: str) -> str:
+def stored_name(prefix: str, part: str) -> str:
+    """The full name of the array `part` of the layer `prefix`."""
     return f"{prefix}.{part}" if prefix else part
 
 
 def array_names(prefix: str, scheme: Scheme) -> dict[str, str]:
     """The stored arrays of a layer: `data` and each of the scheme's parameters, to their full names."""
     data = "quant_packed" if isinstance(scheme, BaseN) else "codes"
-    return {"data": _join(prefix, data)} | {name: _join(prefix, name) for name in scheme.param_dtypes()}
+    return {"data": stored_name(prefix, data)} | {name: stored_name(prefix, name) for name in scheme.param_dtypes()}
 
 
 def codebook_name(prefix: str) -> str:
     """The array that holds the levels of a base-N layer, float32 `[levels]`."""
-    return _join(prefix, "quantizer.codebook")
+    return stored_name(prefix, "quantizer.codebook")
 
 
 def records_of(metadata: Mapping[str, str]) -> dict[str, LayerRecord]:

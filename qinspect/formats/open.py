@@ -1,0 +1,71 @@
+"""Opens any checkpoint, whatever its container; its content decides, not its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qinspect.errors import FormatError, QInspectError
+from qinspect.formats.checkpoint import Checkpoint, Reader, registry
+from qinspect.formats.magic import foreign, unknown
+from qinspect.formats.stored import unreadable
+from qinspect.formats.unfold import unfold
+
+_HEAD = 4096
+
+
+def open_checkpoint(path: str | Path, group_size: int | None = None) -> Checkpoint:
+    """Open a file, or the one checkpoint in a folder; only headers are read.
+
+    `group_size` is that of packed layers that do not tell theirs. FormatError or UnsupportedError say in one sentence
+    why a file cannot be opened.
+    """
+    container = open_container(_file(Path(path)))
+    try:
+        return unfold(container, group_size)
+    except QInspectError as error:
+        container.close()
+        raise error.within(path=container.path) from None
+
+
+def open_container(path: Path) -> Checkpoint:
+    """Open a file as it is stored: packed layers are still the arrays that they consist of."""
+    try:
+        if path.exists() and not path.is_file():
+            raise FormatError("this is not a regular file", path=path)
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if not head:
+        raise FormatError("the file is empty", path=path)
+    return _reader(path, head).open(path)
+
+
+def _reader(path: Path, head: bytes) -> type[Reader]:
+    for reader in registry:
+        if reader.recognises(path, head):
+            return reader
+    if error := foreign(path, head):
+        raise error
+    for reader in registry:
+        if path.name.endswith(reader.suffixes):
+            return reader  # damaged at its very beginning: the reader says how
+    raise unknown(path, head)
+
+
+def _file(path: Path) -> Path:
+    """`path`, or what is to be opened in it if it is a folder: an index, else the only checkpoint."""
+    try:
+        if not path.is_dir():
+            return path
+        names = sorted(path.iterdir())
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    for suffixes in (".index.json",), tuple(suffix for reader in registry for suffix in reader.suffixes):
+        found = [name for name in names if name.name.endswith(suffixes) and name.is_file()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            some = ", ".join(name.name for name in found[:8])
+            raise FormatError(f"this folder holds several checkpoints; choose one of {some}", path=path)
+    raise FormatError("this folder holds no checkpoint", path=path)

@@ -1,0 +1,211 @@
+"""Names and tensors in the pickle of a torch file: a state dict, a training checkpoint around one, or a whole module.
+
+The functions that rebuild tensors are those of `torch._utils`; storages are named as `torch.save` names them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qinspect.errors import FormatError
+from qinspect.formats.pickles import PERSISTENT, Global, Key, Object
+
+CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "net", "network")
+"""Entries of a training checkpoint that hold the model; the first one found is left out of the tensors' names."""
+
+DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
+    "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+    "complex64": "C64", "complex128": "C128",
+    "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e8m0fnu": "F8_E8M0",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ", "float4_e2m1fn_x2": "F4",
+}  # fmt: skip
+"""Types by their torch names. An element of the last is two numbers."""
+
+STORAGES = {
+    "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
+    "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
+    "BoolStorage": "BOOL", "ComplexFloatStorage": "C64", "ComplexDoubleStorage": "C128",
+}  # fmt: skip
+"""Types by the storage class that stands for them; tensors of other types lie in an untyped storage."""
+
+_REBUILD = "torch._utils._rebuild_"
+_DEPTH = 100
+_ENTRIES = 1_000_000
+_DIMENSIONS = 64
+_COUNT_LIMIT = 1 << 63
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as the pickle describes it: from element `offset` of the storage `key` on, `strides` in elements."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    key: str
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether its elements follow each other in their storage."""
+        return self.strides == tuple(math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+
+    @property
+    def reach(self) -> int:
+        """Elements of the storage from its first to its last."""
+        if 0 in self.shape:
+            return 0
+        return 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
+
+
+@dataclass
+class Contents:
+    """What a pickle was found to hold.
+
+    `attributes` are what `state_dict()` keeps of each module beside its tensors (`_metadata`), by prefix.
+    """
+
+    tensors: list[StoredTensor] = field(default_factory=list)
+    attributes: dict[str, dict[str | Key, Any]] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    optimizers: list[str] = field(default_factory=list)
+
+
+def contents_of(tree: Any) -> Contents:
+    """The tensors of a pickle's tree, named as the model's state dict names them; FormatError if it is damaged."""
+    walk = _Walk()
+    walk.visit(tree, "", 0)
+    found = walk.found
+    if found.tensors and all(tensor.name.startswith("module.") for tensor in found.tensors):
+        return _without_module(found)
+    return found
+
+
+def _without_module(found: Contents) -> Contents:
+    """Without the prefix that data-parallel training puts before every name."""
+    start = len("module.")
+    tensors = [replace(tensor, name=tensor.name[start:]) for tensor in found.tensors]
+    attributes = {prefix[start:]: held for prefix, held in found.attributes.items() if prefix.startswith("module")}
+    return Contents(tensors, attributes, found.unreadable, found.optimizers)
+
+
+class _Walk:
+    """One pass over a tree, which may share parts and refer to itself."""
+
+    def __init__(self) -> None:
+        self.found = Contents()
+        self.visited = 0
+
+    def visit(self, value: Any, prefix: str, depth: int) -> None:
+        """Note the tensors under `value`; `prefix` is its name with a dot, or nothing."""
+        self.visited += 1
+        if depth > _DEPTH or self.visited > _ENTRIES:
+            raise FormatError("its pickle nests too deep, or holds too many entries, to be a checkpoint")
+        if isinstance(value, Object) and value.origin.startswith(_REBUILD):
+            self.visit_tensor(value, prefix, depth)
+            return
+        entries = _entries(value)
+        if prefix and {"state", "param_groups"} <= entries.keys():
+            self.found.optimizers.append(prefix[:-1])
+            return
+        self.note_attributes(value, prefix)
+        wraps = not prefix and not _is_module(value)
+        unwrapped = next((key for key in CONTAINERS if wraps and _entries(entries.get(key))), None)
+        for key, child in entries.items():
+            name = key if isinstance(key, str) else key.text
+            self.visit(child, prefix if key == unwrapped else f"{prefix}{name}.", depth + 1)
+
+    def note_attributes(self, value: Any, prefix: str) -> None:
+        if isinstance(value, Object) and isinstance(value.state, dict):
+            for key, held in _items(value.state.get("_metadata")).items():
+                if isinstance(key, str) and isinstance(held, dict):
+                    self.found.attributes[f"{prefix}{key}" if key else prefix.removesuffix(".")] = held
+
+    def visit_tensor(self, call: Object, prefix: str, depth: int) -> None:
+        name, kind = prefix.removesuffix("."), call.origin.removeprefix(_REBUILD)
+        match kind, call.args:
+            case ("parameter" | "parameter_with_state", (inner, *_)):
+                self.visit(inner, prefix, depth + 1)
+            case ("from_type_v2", (Global("torch._utils._rebuild_wrapper_subclass"), _, _, dict(parts))):
+                self.visit(parts, prefix, depth + 1)
+            case ("from_type_v2", (Global(origin), _, tuple(args), _)):
+                self.visit(Object(origin, args), prefix, depth + 1)
+            case ("tensor" | "tensor_v2", (storage, offset, size, stride, *_)):
+                self.note_tensor(name, storage, None, offset, size, stride)
+            case ("tensor_v3", (storage, offset, size, stride, _, _, Global(dtype), *_)):
+                self.note_tensor(name, storage, dtype, offset, size, stride)
+            case _:
+                self.found.unreadable.append(name)
+
+    def note_tensor(self, name: str, storage: Any, dtype: str | None, offset: Any, size: Any, stride: Any) -> None:
+        key, stored_as = _storage(storage, name)
+        kind = STORAGES.get(stored_as) if dtype is None else DTYPES.get(dtype.removeprefix("torch."))
+        if kind is None:
+            self.found.unreadable.append(name)
+            return
+        shape, strides = _counts(size, name), _counts(stride, name)
+        if len(shape) != len(strides):
+            raise FormatError("its shape and strides have different lengths", tensor=name)
+        tensor = StoredTensor(name, kind, shape, strides, _counts((offset,), name)[0], key)
+        if kind == "F4" and not (shape and tensor.contiguous):
+            self.found.unreadable.append(name)  # an element is two numbers, which no strided view can tell apart
+        else:
+            self.found.tensors.append(tensor)
+
+
+def _storage(value: Any, name: str) -> tuple[str, str]:
+    """Key of a storage, and the name of its class."""
+    match value:
+        case Object(origin=origin, args=("storage", Global(stored_as), str(key), *_)) if origin == PERSISTENT:
+            return key, stored_as.rpartition(".")[2]
+    raise FormatError("its storage is not described as torch.save does", tensor=name)
+
+
+def _counts(value: Any, name: str) -> tuple[int, ...]:
+    """A shape, strides or offset: a tuple, or a `torch.Size` of one."""
+    if isinstance(value, Object) and value.origin == "torch.Size" and len(value.args) == 1:
+        value = value.args[0]
+    if not isinstance(value, tuple) or len(value) > _DIMENSIONS:
+        raise FormatError("its shape or strides are no short list of counts", tensor=name)
+    if not all(type(count) is int and 0 <= count < _COUNT_LIMIT for count in value):
+        raise FormatError("its shape, strides and offset are not all counts", tensor=name)
+    return value
+
+
+def _items(value: Any) -> dict[str | Key, Any]:
+    """Entries of a dictionary, plain or of any class."""
+    if isinstance(value, Object):
+        return value.items
+    return value if isinstance(value, dict) else {}
+
+
+def _is_module(value: Any) -> bool:
+    """Whether `value` would be a `torch.nn.Module`, pickled whole or by TorchScript."""
+    if not isinstance(value, Object) or not isinstance(value.state, dict):
+        return False
+    return value.origin.startswith("__torch__.") or {"_parameters", "_buffers", "_modules"} <= value.state.keys()
+
+
+def _entries(value: Any) -> dict[str | Key, Any]:
+    """The named parts of anything that may hold tensors; none of a tensor, a number or an unknown object."""
+    if isinstance(value, list | tuple):
+        return {str(index): part for index, part in enumerate(value)}
+    if not _is_module(value):
+        return _items(value)
+    state = value.state
+    if value.origin.startswith("__torch__."):
+        return dict(state)
+    kept = {key: part for key, part in _items(state["_buffers"]).items() if key not in _temporary(state)}
+    return {**_items(state["_parameters"]), **kept, **_items(state["_modules"])}
+
+
+def _temporary(state: dict[str | Key, Any]) -> Iterable[Any]:
+    """Names of buffers that a state dict leaves out."""
+    names = state.get("_non_persistent_buffers_set")
+    return names if isinstance(names, list) else ()
