@@ -225,8 +225,8 @@ class ExportPane(QWidget):
         worst = max((row.max_difference for row in report.rows), default=0.0)
         same = "no value differs" if worst == 0 else f"largest difference {worst:.3g}"
         self.result.setText(
-            f"✓ {printable(report.path.name)}: {fmt.nbytes(report.nbytes)}, written and verified in {report.seconds:.1f} s. "
-            f"Read back {len(report.rows)} tensors; {same} from what was shown."
+            f"✓ {printable(report.path.name)}: {fmt.nbytes(report.nbytes)}, written and verified in "
+            f"{report.seconds:.1f} s. Read back {len(report.rows)} tensors; {same} from what was shown."
         )
 
     def _on_failed(self, sentence: str) -> None:

@@ -15,7 +15,7 @@ from PySide6.QtCore import (
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QBrush, QColor, QPainter, QStandardItem, QStandardItemModel
+from PySide6.QtGui import QBrush, QColor, QPainter, QResizeEvent, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -259,7 +259,17 @@ class LayerTable(QWidget):
         """Put the rows in the order of the header again, as new figures ask for."""
         self._resort.stop()
         header = self.view.horizontalHeader()
+        current = self.view.currentIndex()
+        in_view = self.view.viewport().rect().intersects(self.view.visualRect(current))
         self._proxy.sort(header.sortIndicatorSection(), header.sortIndicatorOrder())
+        if current.isValid() and in_view:
+            self.view.scrollTo(self.view.currentIndex())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Names take the room that the figures which matter most leave."""
+        super().resizeEvent(event)
+        others = sum(WIDTHS[column] for column in (SQNR, BPW, SIZE, NOTES)) + 24
+        self.view.setColumnWidth(NAME, max(140, min(420, self.width() - others)))
 
 
 class QualityBar(QStyledItemDelegate):

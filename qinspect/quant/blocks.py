@@ -23,8 +23,8 @@ from qinspect.task import Token
 
 T = TypeVar("T")
 
-BLOCK_WEIGHTS = 1 << 17
-"""Weights in a block: half a megabyte of float32, which stays in a core's own cache."""
+BLOCK_WEIGHTS = 1 << 18
+"""Weights in a block: a megabyte of float32, which stays in a core's own cache."""
 
 _scratch = threading.local()
 

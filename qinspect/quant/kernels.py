@@ -139,7 +139,17 @@ def pack_digits(codes: np.ndarray, run: int, levels: int, digits: int, words: np
         for group in range(words.shape[1]):
             part = codes[row, group * run : min((group + 1) * run, cols)]
             records = words[row, group]
-            for w in range(records.size):
+            done = 0
+            if digits == 9:  # written out, whole words of nine take a third of the time
+                square, cube = base * base, base * base * base
+                done = part.size // 9
+                for w in range(done):
+                    d = part[9 * w : 9 * w + 9]
+                    low = d[0] + base * d[1] + square * d[2]
+                    middle = d[3] + base * d[4] + square * d[5]
+                    high = d[6] + base * d[7] + square * d[8]
+                    records[w] = np.uint32(low + cube * np.uint32(middle + cube * high))
+            for w in range(done, records.size):
                 found = part[w * digits : (w + 1) * digits]
                 word = np.uint32(0)
                 for i in range(found.size - 1, -1, -1):
@@ -165,7 +175,22 @@ def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, table: 
         for group in range(words.shape[1]):
             part = codes[row, group * run : min((group + 1) * run, cols)]
             records = words[row, group]
-            for w in range(records.size):
+            done = 0
+            if digits == 9 and several == 3:  # written out, as in pack_digits
+                done = part.size // 9
+                for w in range(done):
+                    d = part[9 * w : 9 * w + 9]
+                    word = records[w]
+                    rest = word // chunk
+                    last = rest // chunk
+                    if np.uint64(word) >= top:
+                        bad += 1
+                        continue
+                    low, middle, high = table[word - rest * chunk], table[rest - last * chunk], table[last]
+                    d[0], d[1], d[2] = low & 0xFF, (low >> 8) & 0xFF, low >> 16
+                    d[3], d[4], d[5] = middle & 0xFF, (middle >> 8) & 0xFF, middle >> 16
+                    d[6], d[7], d[8] = high & 0xFF, (high >> 8) & 0xFF, high >> 16
+            for w in range(done, records.size):
                 word = records[w]
                 if np.uint64(word) >= top:
                     bad += 1
@@ -275,7 +300,7 @@ def largest_magnitude(bits: np.ndarray) -> int:
     flat = bits.reshape(-1)
     for i in range(flat.size):
         largest = max(largest, flat[i] & np.int32(0x7FFFFFFF))
-    return largest
+    return int(largest)
 
 
 @_jit
