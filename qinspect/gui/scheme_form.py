@@ -234,12 +234,14 @@ class Editor(QWidget):
 
 
 def _carried_over(old: Scheme | None, cls: type[Scheme]) -> Scheme:
-    """A scheme of another kind that keeps the values both have, as far as they are allowed."""
+    """A scheme of another kind with what was changed in the old one, as far as it has that and allows it."""
+    changed = {p.name: getattr(old, p.name) for p in old.parameters()} if old is not None else {}
+    defaults = {p.name: p.default for p in old.parameters()} if old is not None else {}
     kept: dict[str, Any] = {}
     for parameter in cls.parameters():
-        value = getattr(old, parameter.name, None)
+        value = changed.get(parameter.name)
         allowed = parameter.choices is None or value in parameter.choices
-        if value is not None and allowed and isinstance(value, parameter.type):
+        if value != defaults.get(parameter.name) and allowed and isinstance(value, parameter.type):
             kept[parameter.name] = value
     return cls(**kept)
 

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 from safetensors.numpy import load_file, save_file
 
@@ -173,10 +173,9 @@ def test_a_view_fills_the_centre_on_double_click_and_comes_back(window, settle, 
 def test_dropping_a_file_opens_it(window, settle, qtbot, model):
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(model))])
-    event = QDropEvent(
-        QPointF(400, 300), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    )
-    QApplication.sendEvent(window, event)
+    how = Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    QApplication.sendEvent(window, QDragEnterEvent(QPoint(400, 300), *how))
+    QApplication.sendEvent(window, QDropEvent(QPointF(400, 300), *how))
     settle(window)
     assert window.controller.session.checkpoint.path.name == model.name
     assert window.recent() == [str(model.resolve())]
@@ -194,7 +193,7 @@ def test_the_sample_shows_accuracy_before_and_after(window, settle):
     ("content", "said"),
     [
         (b"", "empty"),
-        (b"not a checkpoint at all", "not"),
+        (b"not a checkpoint at all", "header"),
         (struct.pack("<Q", 1 << 40) + b"{}", "header"),
         (struct.pack("<Q", 100) + b'{"a":', "truncated"),
     ],
