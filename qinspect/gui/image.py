@@ -1,4 +1,4 @@
-"""Matrices as images: only what is in view is pooled and painted, outliers never vanish, and a bar says what colours mean."""
+"""Matrices as images: what is in view is pooled so that no outlier vanishes, and a bar says what colours mean."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt, QTimer, Signal
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
-from qinspect.gui.plots import BOTTOM, RIGHT, TOP, Axis, Plot, nice_step, number, plain, small_font, steps_within
+from qinspect.gui.axes import Axis, nice_step, number, plain, room_for, small_font, steps_within
+from qinspect.gui.plots import BOTTOM, RIGHT, TOP, Plot
 from qinspect.gui.theme import Theme
 
 BAR_WIDTH = 58
-REFRESH_DELAY_MS = 12
-"""Changes of range that come within this time are drawn once."""
+"""Pixels for the strip of colours and its numbers."""
+
+OVERVIEW = 512
+"""Cells along the longer side of a picture of the whole, from which the range of colours is found."""
 
 SAMPLE = 1 << 16
 """Cells looked at to find the range of colours."""
 
 # Blue to orange over a dark centre: lightness grows evenly to both ends, and both are told apart without red or green.
-_DIVERGING_DARK = ((0.0, "#c4e4ff"), (0.2, "#62a9ef"), (0.36, "#2f639f"), (0.5, "#14171c"),
-                   (0.64, "#9a5410"), (0.8, "#ee9a3c"), (1.0, "#ffe2b0"))  # fmt: skip
+_DIVERGING_DARK = {
+    0.0: "#a6d8ff", 0.2: "#5ca6f0", 0.36: "#2f639f", 0.5: "#14171c", 0.64: "#9a5410", 0.8: "#ee9a3c", 1.0: "#ffd592",
+}  # fmt: skip
 
 
 def diverging(theme: Theme) -> np.ndarray:
     """Colours for signed values, neutral at 0: uint8 `[256, 3]`."""
     if theme.name == "dark":
-        places, colours = zip(*_DIVERGING_DARK, strict=True)
-        channels = np.array([QColor(colour).getRgb()[:3] for colour in colours], np.float64)
+        places = list(_DIVERGING_DARK)
+        channels = np.array([QColor(colour).getRgb() for colour in _DIVERGING_DARK.values()], np.float64)
         at = np.linspace(0, 1, 256)
         return np.column_stack([np.interp(at, places, channels[:, k]) for k in range(3)]).round().astype(np.uint8)
     return _named("CET-CBD1")
@@ -184,7 +188,7 @@ class ColourBar(pg.GraphicsWidget):  # type: ignore[misc]
 
     def _ticks(self, height: float) -> list[tuple[float, str]]:
         low, high = self._levels
-        step = nice_step(high - low, height / 30)
+        step = nice_step(high - low, room_for(height, upright=True))
         values = steps_within(low, high, step)
         if len(values) < 2 or high - low < 1e-3 * max(abs(low), abs(high)):  # almost constant: the ends say all
             return [(low, number(low)), (high, number(high))] if height > 40 else [(high, number(high))]
@@ -202,7 +206,6 @@ class ImagePlot(Plot):
         self.crop: Crop | None = None
         self.quantity = ""
         self._source: Source | None = None
-        self._table = sequential()
         self._levels = 0.0, 1.0
         self._image = pg.ImageItem(autoDownsample=False)
         self.bar = ColourBar()
@@ -210,12 +213,7 @@ class ImagePlot(Plot):
         self.box.addItem(self._image, ignoreBounds=True)
         self.plotItem.layout.addItem(self.bar, 2, 5)  # as far out as pyqtgraph puts its own
         self.plotItem.layout.setContentsMargins(0, TOP, 0, BOTTOM)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(REFRESH_DELAY_MS)
-        self._timer.timeout.connect(self._on_paused)
-        self.box.sigRangeChanged.connect(lambda *_: self._timer.start())
-        self.box.sigResized.connect(lambda *_: self._timer.start())
+        self.ranged.connect(self._on_ranged)
 
     def show_matrix(
         self, shape: tuple[int, int], source: Source, levels: tuple[float, float], table: np.ndarray, *, keep: bool
@@ -225,7 +223,7 @@ class ImagePlot(Plot):
         if not high > low:
             room = max(abs(low) * 1e-6, 1e-12)
             low, high = low - room, high + room
-        self._source, self._levels, self._table = source, (low, high), table
+        self._source, self._levels = source, (low, high)
         self._image.setLookupTable(table)
         self._image.setLevels((low, high), update=False)
         self.bar.set(table, (low, high), self.theme)
@@ -235,7 +233,6 @@ class ImagePlot(Plot):
 
     def refresh(self) -> None:
         """Fetch and paint what is in view now."""
-        self._timer.stop()
         area = self.area
         if self._source is None or area.width() < 1 or area.height() < 1:
             return
@@ -245,7 +242,7 @@ class ImagePlot(Plot):
         self._image.setImage(self.crop.values, autoLevels=False, levels=self._levels)
         self._image.setRect(self.crop.rect)
 
-    def _on_paused(self) -> None:
+    def _on_ranged(self) -> None:
         before = self.crop
         self.refresh()
         if self.crop is not None and (before is None or before.cell != self.crop.cell):

@@ -2,141 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QColor,
-    QEnterEvent,
     QFocusEvent,
-    QFont,
     QFontMetricsF,
     QKeyEvent,
     QMouseEvent,
     QPainter,
     QPen,
 )
-from PySide6.QtWidgets import QApplication
 
+from qinspect.gui.axes import Axis, small_font
 from qinspect.gui.theme import DARK, Theme
 
 pg.setConfigOptions(imageAxisOrder="row-major", antialias=False, useOpenGL=False, mouseRateLimit=0)
 
-LEFT, TOP, RIGHT, BOTTOM = 46, 20, 12, 17
-"""Pixels around the drawing area: numbers of the vertical axis, title and legend, half a number, name of the axis."""
+TOP, RIGHT, BOTTOM = 20, 12, 17
+"""Pixels around area and axes: for the upright axis' name and the legend, half a number, the other axis' name."""
+
+REFRESH_DELAY_MS = 12
+"""Changes of the range in view that come within this time are answered once."""
+
+ZOOM_HINT = "Wheel zooms, drag pans, double-click fits."
 
 ZOOM_STEP = 0.8
 PAN_STEP = 0.1
 """What one key press does: zoom to this part of the range, move by this part of it."""
 
-
-def number(value: float, digits: int = 3) -> str:
-    """`value` with so many significant digits and a true minus sign: `−0.0431`, `1.20e−5`."""
-    mantissa, e, exponent = f"{value:#.{digits}g}".partition("e")
-    return (mantissa.rstrip(".") + (f"e{int(exponent)}" if e else "")).replace("-", "−")
-
-
-def whole(value: float) -> str:
-    """A count with its thousands apart: `1,048,576`."""
-    return f"{round(value):,}".replace("-", "−")
-
-
-def small_font() -> QFont:
-    """The font inside plots: figures of one width, so that numbers do not jump as they change."""
-    font = QFont(QApplication.font())
-    font.setPixelSize(11)
-    font.setFeature(QFont.Tag("tnum"), 1)
-    return font
-
-
-def nice_step(span: float, parts: float) -> float:
-    """The smallest of 1, 2, 5 × a power of ten that cuts `span` in no more than `parts`."""
-    if not (span > 0 and math.isfinite(span)):
-        return 1.0
-    least = span / max(1.0, parts)
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(power * m for m in (1, 2, 5, 10) if power * m >= least * (1 - 1e-9))
-
-
-def steps_within(low: float, high: float, step: float) -> list[float]:
-    """The multiples of `step` from `low` to `high`."""
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [k * step for k in range(first, last + 1)] if last - first < 1000 else []
-
-
-def plain(value: float, step: float) -> str:
-    """A tick's number with as many decimals as the distance of ticks needs."""
-    if step >= 1e6 or step < 1e-5:
-        return "0" if abs(value) < step / 2 else f"{value:.3g}".replace("e-0", "e-").replace("-", "−")
-    places = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{value + 0.0:.{places}f}".replace("-", "−") if abs(value) > step / 2 else "0"
-
-
-def short(value: float, step: float) -> str:
-    """A tick's count: `500`, `20k`, `1.5M`."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit * (1 - 1e-9):
-            return f"{value / unit:.4g}{name}"
-    return plain(value, step)
-
-
-class Axis(pg.AxisItem):  # type: ignore[misc]
-    """Ticks at round numbers, as many as there is room for. `label(value, step)` writes them.
-
-    With `decades` the axis holds log10 of its values.
-    """
-
-    def __init__(
-        self, side: str, name: str = "", label: Callable[[float, float], str] = plain, *, integer: bool = False
-    ) -> None:
-        super().__init__(side, maxTickLength=3)
-        self.name, self.label_of, self.integer, self.decades = name, label, integer, False
-        self.enableAutoSIPrefix(False)
-        self.setStyle(tickFont=small_font(), tickTextOffset=4, hideOverlappingLabels=12, tickAlpha=255)
-        if side == "left":
-            self.setWidth(LEFT)
-        else:
-            self.setHeight(20)
-
-    def describe(
-        self, name: str, label: Callable[[float, float], str] = plain, *, integer: bool = False, decades: bool = False
-    ) -> None:
-        """Change what the axis shows."""
-        self.name, self.label_of, self.integer, self.decades = name, label, integer, decades
-        self.picture = None
-        self.update()
-
-    def step(self, low: float, high: float, size: float) -> float:
-        """The distance of ticks on an axis `size` pixels long."""
-        step = nice_step(high - low, size / (30 if self.orientation == "left" else 64))
-        if self.decades:
-            return max(1.0, math.ceil(step))
-        return max(1.0, step) if self.integer else step
-
-    def tickValues(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, list[float]]]:  # noqa: N803
-        """One level of ticks, as pyqtgraph asks for them."""
-        low, high = sorted((minVal, maxVal))
-        step = self.step(low, high, size)
-        values = steps_within(low, high, step)
-        if self.decades and len(values) < 2:  # less than a decade: 1, 2 and 5 times its power
-            decades = range(math.floor(low), math.ceil(high) + 1)
-            values = [d + math.log10(m) for d in decades for m in (1, 2, 5) if low <= d + math.log10(m) <= high]
-        return [(step, values)]
-
-    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        """The numbers at the ticks."""
-        if self.decades:
-            return [self.label_of(10.0**v, 10.0 ** math.floor(v + 1e-9)) for v in values]
-        return [self.label_of(v, spacing) for v in values]
+MOVES: dict[int, tuple[int, int]] = {
+    Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, 1), Qt.Key.Key_Down: (0, -1),
+}  # fmt: skip
 
 
 class Plot(pg.PlotWidget):  # type: ignore[misc]
-    """A drawing area between two axes. The wheel zooms, a drag pans, Home fits; `hovered` follows the cursor."""
+    """A drawing area between two axes. The wheel zooms, a drag pans, a double-click fits."""
 
     hovered = Signal(object)
     """Data coordinates (QPointF) under the cursor, None when it leaves."""
+
+    ranged = Signal()
+    """The range in view or the size in pixels has changed, a moment ago: detail may be drawn to suit."""
 
     def __init__(self, bottom: Axis, left: Axis, *, zooms: tuple[bool, bool] = (True, True)) -> None:
         super().__init__(background=None, axisItems={"bottom": bottom, "left": left}, enableMenu=False)
@@ -157,8 +64,14 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
             self.box.addItem(line, ignoreBounds=True)
         self.setCacheMode(self.CacheModeFlag.CacheNone)  # the background holds the grid, which moves
         self.viewport().setAutoFillBackground(False)
+        self.viewport().setCursor(Qt.CursorShape.CrossCursor)
         self.setMinimumSize(120, 90)
-        self.box.sigRangeChanged.connect(lambda *_: self.viewport().update())
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(REFRESH_DELAY_MS)
+        self._pause.timeout.connect(self.ranged)
+        self.box.sigRangeChanged.connect(self._on_range_changed)
+        self.box.sigResized.connect(self._on_range_changed)
 
     def sizeHint(self) -> QSize:
         """The same for every plot, so that views share a window evenly whatever they hold."""
@@ -190,28 +103,32 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self._home = content if home is None else home
         self.box.setLimits(
             xMin=content.left(), xMax=content.right(), yMin=content.top(), yMax=content.bottom(),
-            minXRange=min(least[0], content.width()), minYRange=min(least[1], content.height()),
+            minXRange=min(least[0], self._home.width()), minYRange=min(least[1], self._home.height()),
         )  # fmt: skip
         if not stays:
             self.fit()
 
     def set_heights(self, low: float, high: float) -> None:
-        """Range of an upright axis that is not for zooming."""
+        """The range of an upright axis that is not for zooming."""
         self._home = QRectF(self._home.left(), low, self._home.width(), high - low)
         self.box.setLimits(yMin=low, yMax=high, minYRange=0)
         self.box.setYRange(low, high, padding=0)
+
+    def settle(self) -> None:
+        """All that suits the range in view is drawn: `ranged` is not needed for the changes so far."""
+        self._pause.stop()
+
+    def _on_range_changed(self, *_: object) -> None:
+        self.viewport().update()
+        self._pause.start()
 
     @property
     def fitted(self) -> bool:
         """Whether all is in view."""
         now, home = self.box.viewRect(), self._home
-        near = 1e-6
-        return (
-            abs(now.left() - home.left()) <= near * home.width()
-            and abs(now.right() - home.right()) <= near * home.width()
-            and abs(now.top() - home.top()) <= near * home.height()
-            and abs(now.bottom() - home.bottom()) <= near * home.height()
-        )
+        across = max(abs(now.left() - home.left()), abs(now.right() - home.right()))
+        down = max(abs(now.top() - home.top()), abs(now.bottom() - home.bottom()))
+        return bool(across <= 1e-6 * home.width() and down <= 1e-6 * home.height())
 
     def fit(self) -> None:
         """Bring all into view."""
@@ -237,14 +154,10 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self._cursor = None
         self.follow()
 
-    def enterEvent(self, event: QEnterEvent) -> None:
-        """Nothing but the cursor's shape."""
-        self.setCursor(Qt.CursorShape.CrossCursor)
-        super().enterEvent(event)
-
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
-        """Left to the frame around, which enlarges the view."""
-        event.ignore()
+        """All in view again."""
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.fit()
 
     def follow(self) -> None:
         """Tell once more what is under the cursor, which may have changed under it."""
@@ -264,10 +177,11 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Arrows pan, + and − zoom, Home fits."""
-        key = Qt.Key(event.key())
-        moves = {Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0), Qt.Key.Key_Up: (0, 1), Qt.Key.Key_Down: (0, -1)}
-        if key in moves:
-            self._pan(*moves[key])
+        key = event.key()
+        if event.modifiers() & (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier):
+            event.ignore()  # a shortcut of the window
+        elif key in MOVES:
+            self._pan(*MOVES[key])
         elif key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal):
             self._zoom(ZOOM_STEP)
         elif key in (Qt.Key.Key_Minus, Qt.Key.Key_Underscore):
@@ -329,7 +243,7 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self._draw_legend(painter, head)
 
     def _draw_legend(self, painter: QPainter, head: QRectF) -> None:
-        """Entries `(text, colour, form)` from right to left; the form is box, line, dashes or mark."""
+        """Entries `(text, colour, form)` from right to left; the form is box, bar, line, dashes or mark."""
         metrics = QFontMetricsF(painter.font())
         right, middle = head.right(), head.center().y()
         for text, colour, form in reversed(self.legend):
@@ -344,6 +258,8 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         if form == "box":
             painter.fillRect(rect, translucent(colour))
             painter.drawRect(rect)
+        elif form == "bar":
+            painter.fillRect(rect, QColor(colour))
         elif form in ("line", "dashes"):
             if form == "dashes":
                 painter.setPen(QPen(QColor(colour), 1, Qt.PenStyle.DashLine))
