@@ -16,7 +16,8 @@ from qinspect.targets.blueprint import Blueprint, Stored
 from qinspect.targets.choice import Choice
 from qinspect.targets.packed import packed
 from qinspect.targets.read_back import Content
-from qinspect.targets.safetensors_file import SafetensorsFile, kept_metadata
+from qinspect.targets.safetensors_file import SafetensorsFile
+from qinspect.targets.sources import kept_metadata
 from qinspect.targets.target import PlanRow
 from qinspect.targets.tensor_file import TensorFile
 from qinspect.task import Token
@@ -79,5 +80,5 @@ def _within(decoded: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Decoded float32 weights in the original type; one that rounding put just beyond its range becomes its end."""
     if dtype == decoded.dtype:
         return decoded
-    limit = np.float32(ml_dtypes.finfo(dtype).max)
+    limit = min(float(ml_dtypes.finfo(dtype).max), float(np.finfo(decoded.dtype).max))
     return np.clip(decoded, -limit, limit, out=decoded).astype(dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from qinspect.errors import UnsupportedError
 from qinspect.formats.checkpoint import Checkpoint
@@ -11,6 +11,7 @@ from qinspect.formats.native import RECORD_KEY
 from qinspect.quant.schemes.base11 import Base11
 from qinspect.targets.blueprint import Blueprint, Stored
 from qinspect.targets.packed import Packed, records
+from qinspect.targets.sources import kept_metadata
 from qinspect.targets.target import PlanRow
 from qinspect.targets.torch_file import TorchFile
 
@@ -32,6 +33,9 @@ class PackedPt(Packed):
         return super().stored(row)
 
     def blueprint(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Blueprint:
-        """Each layer's record stands in the state dict's `_metadata`, under the layer's prefix."""
-        metadata = {prefix: {RECORD_KEY: record.to_json()} for prefix, record in records(rows).items()}
+        """`_metadata` holds each layer's record under its prefix, and what the source says of the network under ""."""
+        own = {key: text for key, text in kept_metadata(checkpoint).items() if key.startswith(f"{RECORD_KEY}.")}
+        metadata: dict[str, dict[str, Any]] = {"": dict(own)} if own else {}
+        for prefix, record in records(rows).items():
+            metadata.setdefault(prefix, {})[RECORD_KEY] = record.to_json()
         return TorchFile([stored for row in rows for stored in self.stored(row)], metadata)

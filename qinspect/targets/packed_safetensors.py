@@ -10,7 +10,8 @@ from qinspect.formats.checkpoint import Checkpoint
 from qinspect.formats.native import LAYERS_KEY, VERSION, VERSION_KEY
 from qinspect.targets.blueprint import Blueprint
 from qinspect.targets.packed import Packed, records
-from qinspect.targets.safetensors_file import SafetensorsFile, kept_metadata
+from qinspect.targets.safetensors_file import SafetensorsFile
+from qinspect.targets.sources import kept_metadata
 from qinspect.targets.target import PlanRow
 
 

@@ -9,18 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from qinspect.errors import ExportError, UnsupportedError
-from qinspect.formats.checkpoint import Checkpoint
 from qinspect.formats.dtypes import itemsize
-from qinspect.formats.native import CRC_KEY, LAYERS_KEY, VERSION_KEY
+from qinspect.formats.native import CRC_KEY
 from qinspect.targets.blueprint import Stored
 
 _METADATA = "__metadata__"
-
-
-def kept_metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """The source's own metadata; some programs insist on a `format`."""
-    ours = (VERSION_KEY, LAYERS_KEY, CRC_KEY)
-    return {"format": "pt"} | {key: text for key, text in checkpoint.metadata.items() if key not in ours}
 
 
 @dataclass(frozen=True)
@@ -65,9 +58,9 @@ class SafetensorsFile:
         return len(self._header({}))
 
     def _header(self, crcs: Mapping[str, int]) -> bytes:
-        """Always equally long: a CRC is eight hexadecimal digits, known or not."""
+        """Always equally long: a CRC is eight hexadecimal digits, known or not. Some programs insist on a `format`."""
         sums = {array.name: f"{crcs.get(array.name, 0):08x}" for array in self.stored}
-        fields: dict[str, object] = {_METADATA: {**self.metadata, CRC_KEY: json.dumps(sums)}}
+        fields: dict[str, object] = {_METADATA: {"format": "pt", **self.metadata, CRC_KEY: json.dumps(sums)}}
         for array in self.stored:
             begin = self._begins[array.name]
             fields[array.name] = {

@@ -1,4 +1,4 @@
-"""The files that an export reads, watched while it does: what is copied must be what was planned."""
+"""What an export takes over beside the tensors, and the files it reads, watched while it does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qinspect.errors import ExportError
 from qinspect.formats.checkpoint import Checkpoint
+from qinspect.formats.native import CRC_KEY, LAYERS_KEY, VERSION_KEY
 
 
 class Sources:
@@ -24,6 +25,12 @@ class Sources:
         for path, state in self._states.items():
             if _state(path) != state:
                 raise ExportError("the file changed while it was being exported; open it and export again", path=path)
+
+
+def kept_metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """The source's metadata but for what describes its own arrays."""
+    ours = (VERSION_KEY, LAYERS_KEY, CRC_KEY)
+    return {key: text for key, text in checkpoint.metadata.items() if key not in ours}
 
 
 def _state(path: Path) -> tuple[int, ...] | None:

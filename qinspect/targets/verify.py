@@ -52,15 +52,17 @@ def _damaged(packed: Checkpoint, token: Token) -> list[Mismatch]:
     found = []
     for name, crc, data in packed.checksums():
         if crc32([data], token) != [crc]:
-            found.append(
-                Mismatch(name, f"is corrupt: its bytes do not have the CRC-32 {crc:08x} that the file states")
-            )
+            found.append(Mismatch(name, f"is corrupt: its bytes do not have the CRC-32 {crc:08x} that the file states"))
     return found
 
 
 def _compared(packed: Checkpoint, against: Checkpoint, name: str, token: Token) -> str:
     """How a tensor differs from its original, in words; empty if it does not."""
-    stored, original = packed.load(name), against.load(name)
+    try:
+        stored = packed.load(name)
+    except FormatError as error:
+        return error.message
+    original = against.load(name)
     if stored.shape != original.shape:
         return f"has shape {list(stored.shape)}, the original {list(original.shape)}"
     try:
@@ -69,8 +71,6 @@ def _compared(packed: Checkpoint, against: Checkpoint, name: str, token: Token) 
         if isinstance(original, QTensor) or describe(stored) != describe(original):
             return f"is {describe(stored)}, the original {describe(original)}"
         return "" if crc32([stored], token) == crc32([original], token) else "holds other bytes than the original"
-    except FormatError as error:
-        return error.message
     except QInspectError as error:
         raise error.within(path=against.path, tensor=name) from None
 

@@ -18,7 +18,7 @@ ARRAYS = {
     "double": np.arange(5, dtype=np.float64).reshape(5, 1),
     "none": np.zeros((0, 4), np.float32),
     "one": np.array(2.5, np.float32),
-    "ж\u202e\"\\": np.array([True, False, True]),
+    'ж\u202e"\\': np.array([True, False, True]),
 }
 NAMES = {"uint8": "U8", "float16": "F16", "float64": "F64", "float32": "F32", "bool": "BOOL"}
 

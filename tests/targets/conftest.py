@@ -1,0 +1,51 @@
+"""Source checkpoints, written by the reference libraries."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+
+@pytest.fixture(scope="session")
+def tensors():
+    """Every shape and type that needs care, as torch has it."""
+    draw = torch.Generator().manual_seed(7)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=draw)
+
+    return {
+        "fc1.weight": normal(12, 300),
+        "fc1.bias": normal(12),
+        "fc2.weight": normal(8, 128).bfloat16(),
+        "conv.weight": normal(6, 3, 5, 5).half(),
+        "table": normal(20, 33),
+        "wide.weight": normal(4, 64).double(),
+        "weight": normal(5, 41),
+        "norm.weight": normal(9).half(),
+        "ids": torch.arange(10).reshape(2, 5),
+        "mask": torch.tensor([[True, False], [False, True]]),
+        "steps": torch.tensor(3),
+        "none": torch.zeros(0, 7),
+        "half.ids": torch.arange(5, dtype=torch.int8),
+    }
+
+
+@pytest.fixture(scope="session")
+def packed_names():
+    """Those tensors that are quantized by default."""
+    return {"fc1.weight", "fc2.weight", "conv.weight", "table", "wide.weight", "weight"}
+
+
+@pytest.fixture(scope="session")
+def source(tensors, tmp_path_factory):
+    """The tensors as a `.safetensors` file with metadata of its own."""
+    path = tmp_path_factory.mktemp("source") / "source.safetensors"
+    save_file(tensors, path, metadata={"format": "pt", "qinspect.network": "[]", "note": "ж"})
+    return path
+
+
+@pytest.fixture
+def golden(request):
+    """`base11_g<group>.npz` of `tests/data`."""
+    return np.load(request.path.parent.parent / "data" / f"base11_g{request.param}.npz")

@@ -1,0 +1,237 @@
+"""What goes wrong while writing: the old file stays whole, nothing half-written is left, and one sentence says why."""
+
+import errno
+import os
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from qinspect.errors import ExportError
+from qinspect.formats.open import open_checkpoint
+from qinspect.quant.scheme import make_scheme
+from qinspect.recipe import Recipe
+from qinspect.targets.target import registry
+from qinspect.targets.unpack import unpack
+from qinspect.task import Cancelled, Token
+
+OLD = b"an old file"
+TARGETS = ["safetensors", "pt", "fp32"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A folder of its own with an old file in the way."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.bin").write_bytes(OLD)
+    return tmp_path / "out" / "model.bin"
+
+
+@pytest.fixture
+def checkpoint(source):
+    with open_checkpoint(source) as opened:
+        yield opened
+
+
+def write(checkpoint, target, out, token=None):
+    target = registry[target]()
+    plan = target.plan(checkpoint, Recipe.of(make_scheme("base11")))
+    return target.write(checkpoint, plan, out, token)
+
+
+def assert_untouched(out):
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert out.read_bytes() == OLD
+
+
+class Countdown(Token):
+    """Cancels itself at the n-th check, its own or that of a part of it."""
+
+    left = 0
+
+    def check(self, fraction=None):
+        Countdown.left -= 1
+        if Countdown.left < 0:
+            self.cancel()
+        super().check(fraction)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_cancel_at_every_check(checkpoint, out, target):
+    allowed = 0
+    while True:
+        Countdown.left = allowed
+        try:
+            write(checkpoint, target, out, Countdown())
+        except Cancelled:
+            assert_untouched(out)
+            allowed += 1
+        else:
+            break
+    assert allowed > 2 * len(checkpoint.infos)
+    assert out.read_bytes() != OLD
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_system_refuses_to_write_on(checkpoint, out, target):
+    """At every tenth of the file the system accepts no further byte, as it does when a quota is reached."""
+    size = registry[target]().plan(checkpoint, Recipe.of(make_scheme("base11"))).nbytes
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for part in range(10):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size * part // 10, limits[1]))
+        try:
+            with pytest.raises(ExportError, match="could not be written") as caught:
+                write(checkpoint, target, out)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert caught.value.path == out
+        assert_untouched(out)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EACCES, "may write"),
+        (errno.EROFS, "may write"),
+        (errno.EIO, "another place"),
+    ],
+)
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+def test_the_system_fails(checkpoint, out, monkeypatch, target, code, remedy, call):
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    opened = Path.open
+    with monkeypatch.context() as patch:
+        owner = {"open": Path, "fsync": os, "replace": Path}[call]
+        patch.setattr(owner, call, fail)
+        if call == "open":
+            patch.setattr(Path, "open", lambda path, mode: fail() if "x" in mode else opened(path, mode))
+        with pytest.raises(ExportError, match=remedy) as caught:
+            write(checkpoint, target, out)
+    assert os.strerror(code) in str(caught.value)
+    assert_untouched(out)
+
+
+def test_too_little_room_is_known_beforehand(checkpoint, out, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 30, (1 << 30) - 100, 100))
+    with pytest.raises(ExportError, match=r"100 are free.*make room"):
+        write(checkpoint, "safetensors", out)
+    assert_untouched(out)
+
+
+def test_a_disk_that_changes_bytes_is_found_out(checkpoint, out, monkeypatch):
+    synced = os.fsync
+
+    def flip(descriptor):
+        synced(descriptor)
+        with Path(f"/proc/self/fd/{descriptor}").open("r+b") as file:
+            file.seek(-100, os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-100, os.SEEK_END)
+            file.write(bytes([byte[0] ^ 1]))
+
+    monkeypatch.setattr(os, "fsync", flip)
+    with pytest.raises(ExportError, match="read back"):
+        write(checkpoint, "safetensors", out)
+    assert_untouched(out)
+
+
+@pytest.mark.parametrize("way", ["itself", "another spelling", "symbolic link", "hard link"])
+def test_the_open_file_is_no_destination(source, tmp_path, way):
+    path = tmp_path / "model.safetensors"
+    shutil.copy(source, path)
+    before = path.read_bytes()
+    out = {
+        "itself": path,
+        "another spelling": tmp_path / ".." / tmp_path.name / path.name,
+        "symbolic link": tmp_path / "link",
+        "hard link": tmp_path / "link",
+    }[way]
+    if way == "symbolic link":
+        out.symlink_to(path)
+    if way == "hard link":
+        out.hardlink_to(path)
+    with open_checkpoint(path) as checkpoint:
+        for target in TARGETS:
+            with pytest.raises(ExportError, match="open file itself"):
+                write(checkpoint, target, out)
+        with pytest.raises(ExportError, match="open file itself"):
+            unpack(checkpoint, out)
+    assert path.read_bytes() == before
+
+
+def test_a_shard_is_no_destination(tmp_path):
+    save_file({"a.weight": torch.ones(4, 8)}, tmp_path / "one.safetensors")
+    save_file({"b.weight": torch.ones(4, 8)}, tmp_path / "two.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"metadata":{},"weight_map":{"a.weight":"one.safetensors","b.weight":"two.safetensors"}}')
+    with open_checkpoint(index) as checkpoint:
+        for name in ("one.safetensors", "two.safetensors", index.name):
+            with pytest.raises(ExportError, match="open file itself"):
+                write(checkpoint, "safetensors", tmp_path / name)
+        write(checkpoint, "safetensors", tmp_path / "whole.safetensors")
+
+
+def test_a_link_elsewhere_is_replaced_and_its_file_is_not_touched(checkpoint, out):
+    link = out.with_name("link")
+    link.symlink_to(out)
+    write(checkpoint, "safetensors", link)
+    assert not link.is_symlink()
+    assert out.read_bytes() == OLD
+
+
+def test_folders_and_devices_are_no_destination(checkpoint, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for out in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ExportError, match="not a regular file"):
+            write(checkpoint, "safetensors", out)
+    for out in (tmp_path / "no" / "out", tmp_path / "pipe" / "out"):
+        with pytest.raises(ExportError, match=r"folder .* does not exist"):
+            write(checkpoint, "safetensors", out)
+    with pytest.raises(ExportError, match="could not be written"):
+        write(checkpoint, "safetensors", tmp_path / ("n" * 300))
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_write_protected_file_stays(checkpoint, out, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(ExportError, match="write-protected"):
+        write(checkpoint, "safetensors", out)
+    assert_untouched(out)
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9])
+def test_a_source_that_changes_is_not_exported(source, tmp_path, out, at):
+    path = tmp_path / "model.safetensors"
+    shutil.copy(source, path)
+
+    def change(fraction):
+        if fraction >= at:
+            os.utime(path, (1, 1))
+
+    with open_checkpoint(path) as checkpoint, pytest.raises(ExportError, match="changed while it was being exported"):
+        write(checkpoint, "safetensors", out, Token(change))
+    assert_untouched(out)
+
+
+def test_a_plan_of_another_checkpoint_is_refused(checkpoint, tmp_path, out):
+    save_file({"fc1.weight": torch.ones(4, 8)}, tmp_path / "other")
+    with open_checkpoint(tmp_path / "other") as other:
+        plan = registry["safetensors"]().plan(other, Recipe.of(None))
+    with pytest.raises(ExportError):
+        registry["safetensors"]().write(checkpoint, plan, out)
+    assert_untouched(out)
+
+
+def test_progress_runs_from_nothing_to_all(checkpoint, out):
+    seen = []
+    write(checkpoint, "safetensors", out, Token(seen.append))
+    assert seen == sorted(seen)
+    assert seen[0] < 0.1
+    assert seen[-1] == 1.0
