@@ -218,7 +218,10 @@ def group_size(case: Case) -> Iterator[Finding]:
     better = min(
         useful_group_sizes(case.scheme, layout.cols, size), key=lambda s: s.bpw(case.shape), default=case.scheme
     )
-    saved = case.scheme.bpw(case.shape) - better.bpw(case.shape)
+    parameters = 8 * sum(dtype.itemsize for dtype in case.scheme.param_dtypes().values()) / size
+    wasted = case.scheme.bpw(case.shape) - math.log2(case.scheme.n_codes) - parameters
+    # A larger group always saves some of the parameters; that is a choice, not waste.
+    saved = min(wasted, case.scheme.bpw(case.shape) - better.bpw(case.shape))
     if saved > 0.1:
         what = f"a last group of {layout.ragged} weights" if layout.ragged else "packing digits that no weight uses"
         chosen = getattr(better, "group_size", size)

@@ -1,0 +1,244 @@
+"""Findings: each rule on a layer made for it, and none on ordinary weights."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from qinspect.findings import RULES, SEVERITIES, Case, find, useful_group_sizes
+from qinspect.quant import engine
+from qinspect.quant.metrics import without_reference
+from qinspect.quant.scheme import QTensor, make_scheme
+
+
+def gaussian(*shape, std=0.02, seed=0):
+    return (np.random.default_rng(seed).standard_normal(shape) * std).astype(np.float32)
+
+
+def findings(w, scheme):
+    low, high = engine.extremes(w)
+    return find(Case(w.shape, scheme, scheme.measure(w), low, high))
+
+
+def the(w, scheme, rule):
+    found = [finding for finding in findings(w, scheme) if finding.rule == rule]
+    assert len(found) == 1, f"{rule} is not among {[finding.rule for finding in findings(w, scheme)]}"
+    return found[0]
+
+
+SHAPES = [
+    (16, 16), (64, 768), (768, 768), (384, 1536), (10, 128), (8, 4096), (30000, 64), (4096, 16), (256, 32),
+    (64, 3, 3, 3), (32, 1, 5, 5), (1, 512), (1024, 1280),
+]  # fmt: skip
+ORDINARY = [
+    *(make_scheme("base11", group_size=group) for group in (128, 256)),
+    *(make_scheme("base_n", levels=levels, group_size=64) for levels in (16, 64, 256)),
+    *(make_scheme(name, bits=bits) for name in ("symmetric", "asymmetric") for bits in (4, 8, 16)),
+    *(make_scheme(name, bits=bits, granularity="channel") for name in ("symmetric", "asymmetric") for bits in (3, 8)),
+    *(
+        make_scheme("symmetric", bits=bits, granularity="group", group_size=group, param_dtype="float16")
+        for bits in (3, 4, 5, 6, 7, 8)
+        for group in (32, 64, 128)
+    ),
+    *(
+        make_scheme("asymmetric", bits=bits, granularity="group", group_size=32, offset=offset)
+        for bits in (3, 4, 16)
+        for offset in ("zero_point", "minimum")
+    ),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("std", [1, 0.02])
+def test_ordinary_weights_have_no_findings(shape, std):
+    w = gaussian(*shape, std=std)
+    wrong = {scheme.label: f.text for scheme in ORDINARY for f in findings(w, scheme) if f.severity != "info"}
+    assert wrong == {}
+
+
+class TestNoBetterThanZeros:
+    def test_weights_below_the_smallest_scale(self):
+        finding = the(
+            gaussian(64, 64, std=1e-9), make_scheme("symmetric", param_dtype="float16"), "no-better-than-zeros"
+        )
+        assert finding.severity == "error"
+        assert finding.text.startswith("At 0.0 dB the decoded weights are no better than zeros")
+
+    def test_zeros_that_are_no_longer_zero(self):
+        assert the(np.zeros((4, 50)), make_scheme("sentinel"), "no-better-than-zeros").text.startswith("At −∞ dB")
+
+    def test_exact_zeros_are_fine(self):
+        assert [f.rule for f in findings(np.zeros((4, 50)), make_scheme("symmetric"))] == ["constant"]
+
+
+class TestSentinel:
+    def test_few_codes_are_used(self):
+        finding = the(gaussian(512, 512, std=1), make_scheme("sentinel"), "unused-codes")
+        assert finding.severity == "warning"
+        assert " of 256 codes used; 3 bits would hold this losslessly; " in finding.text
+        assert finding.remedy.startswith("3 bits a code would do")
+
+    @pytest.mark.parametrize(("bits", "limit"), [(8, 0.0217 / 127), (4, 0.0217 / 7)])
+    def test_saturation(self, bits, limit):
+        scheme = make_scheme("sentinel", bits=bits)
+        under, over = (np.array([[size, -size / 2]], np.float32) for size in (0.99 * limit, 1.02 * limit))
+        assert the(under, scheme, "saturated").severity == "error"
+        assert "saturated" not in [finding.rule for finding in findings(over, scheme)]
+
+    def test_zeros(self):
+        finding = the(np.zeros((3, 4)), make_scheme("sentinel"), "saturated")
+        assert finding.text == "All weights are zero, and would decode to C1."
+
+
+class TestConstant:
+    def test_says_the_value(self):
+        finding = the(np.full((4, 9), 2.5), make_scheme("symmetric"), "constant")
+        assert (finding.severity, finding.text) == ("info", "Every weight is 2.5.")
+
+    def test_one_weight_is_no_constant(self):
+        assert findings(np.full((1, 1), 2.5), make_scheme("symmetric")) == ()
+
+
+class TestRangeFloor:
+    def test_a_tiny_layer(self):
+        w = gaussian(8, 256, std=1e-6)
+        finding = the(w, make_scheme("base11"), "range-floor")
+        assert finding.severity == "warning"
+        assert finding.text.startswith("16 of 16 groups span less than 1e-05")
+
+    def test_a_row_of_zeros_is_no_warning(self):
+        w = gaussian(8, 256)
+        w[0] = 0
+        finding = the(w, make_scheme("base11", param_dtype="float32"), "range-floor")
+        assert finding.severity == "info"
+        assert finding.text.startswith("2 of 16 groups")
+
+
+class TestClipping:
+    def test_the_cost_is_the_difference_of_both_figures(self):
+        w = gaussian(1, 1000, std=1)
+        w[0, :10] = 20
+        scale = np.float32(np.quantile(np.abs(w), 0.99) / 127)
+        codes = np.clip(np.rint(w / scale), -128, 127) + 128
+        q = QTensor(make_scheme("symmetric"), w.shape, codes.astype(np.uint8), {"scale": scale[None]})
+        m = q.scheme.compare(w, q)
+        (finding,) = (f for f in find(Case(w.shape, q.scheme, m, *engine.extremes(w))) if f.rule == "clipped")
+        assert finding.text.startswith("1.00% of the weights lie beyond the end codes")
+        assert finding.gain_db == pytest.approx(m.sqnr_in_range_db - m.sqnr_db)
+
+
+class TestZeroOutside:
+    W = 1 + gaussian(768)
+
+    def test_bits_that_are_wasted(self):
+        finding = the(self.W, make_scheme("asymmetric"), "zero-outside-range")
+        wasted = math.log2(self.W.max() / np.ptp(self.W))
+        assert finding.severity == "warning"
+        assert f"spends {wasted:.1f} bits" in finding.text
+        minimum, zero_point = (
+            make_scheme("asymmetric", offset=offset).measure(self.W).sqnr_db for offset in ("minimum", "zero_point")
+        )
+        assert finding.gain_db == pytest.approx(minimum - zero_point, abs=1.5)
+
+    def test_negative_weights(self):
+        assert the(-self.W, make_scheme("asymmetric"), "zero-outside-range")
+
+    def test_a_minimum_wastes_nothing(self):
+        rules = [finding.rule for finding in findings(self.W, make_scheme("asymmetric", offset="minimum"))]
+        assert rules == []
+
+
+class TestOutliers:
+    def test_one_in_a_tensor(self):
+        w = gaussian(100, 1000)
+        w[5, 5] = 40 * 0.02
+        finding = the(w, make_scheme("symmetric"), "outlier")
+        assert (
+            f"The largest weight is {0.8 / np.sqrt(np.mean(np.square(w.astype(np.float64)))):.0f} times" in finding.text
+        )
+        assert "all 100,000 weights" in finding.text
+
+    @pytest.mark.parametrize(
+        "scheme", [make_scheme("base11"), make_scheme("symmetric", bits=4, granularity="group")], ids=lambda s: s.label
+    )
+    def test_heavy_tails_in_groups(self, scheme):
+        w = np.random.default_rng(0).standard_t(2.2, (64, 4096)).astype(np.float32)
+        finding = the(w, scheme, "heavy-tails")
+        assert finding.severity == "warning"
+        assert "of 2,048 groups make" in finding.text
+
+    def test_range_against_gaussian_weights(self):
+        """Groups whose range is twice that of Gaussian weights of the same energy cost 6.02 dB."""
+        w = gaussian(64, 4096, std=1)
+        wide = w.copy()
+        wide.reshape(-1, 128)[:, 0], wide.reshape(-1, 128)[:, 1] = 5.35, -5.35
+        wide *= 1 / np.sqrt(np.mean(np.square(wide)))
+        span = np.sqrt(np.mean(np.square(np.ptp(wide.reshape(-1, 128), axis=1))))
+        usual = np.sqrt(np.mean(np.square(np.ptp(w.reshape(-1, 128), axis=1))))
+        text = the(wide, make_scheme("base11"), "heavy-tails").text
+        told = float(text.split("cost about ")[1].split(" dB")[0])
+        assert told == pytest.approx(20 * math.log10(span / usual), abs=0.4)
+
+
+class TestGroupSize:
+    def test_what_a_ragged_group_costs(self):
+        finding = the(gaussian(16, 384), make_scheme("base11", group_size=126), "group-size")
+        assert finding.severity == "warning"
+        assert "Groups of 126 on rows of 384 leave a last group of 6 weights and take 5.00 bits" in finding.text
+        assert (
+            finding.remedy == "Groups of 96 take 4.00."
+        )  # eleven words and two parameters: as small as 128, but finer
+
+    def test_where_the_group_suits_the_row(self):
+        for group, cols in ((126, 4096), (128, 384), (128, 1024), (252, 4032)):
+            rules = {f.rule for f in findings(gaussian(8, cols), make_scheme("base11", group_size=group))}
+            assert "group-size" not in rules
+
+    @pytest.mark.parametrize("cols", [1280, 1000])
+    def test_fewer_parameters_are_no_waste(self, cols):
+        """Groups of 40 have fewer scales than groups of 32, but 32 wastes next to nothing."""
+        rules = {
+            f.rule for f in findings(gaussian(8, cols), make_scheme("symmetric", granularity="group", group_size=32))
+        }
+        assert "group-size" not in rules
+
+    def test_useful_sizes(self):
+        """Divisors of the row and whole words, within a quarter."""
+        sizes = [scheme.group_size for scheme in useful_group_sizes(make_scheme("base11"), 384, 128)]
+        assert sizes == [96, 99, 108, 117, 126, 135, 144, 153]
+        bits = make_scheme("symmetric", granularity="group")
+        assert [scheme.group_size for scheme in useful_group_sizes(bits, 600, 128)] == [100, 120, 150]
+
+
+def test_the_gravest_first():
+    found = findings(np.zeros((4, 50)), make_scheme("sentinel"))
+    assert [f.severity for f in found] == sorted((f.severity for f in found), key=SEVERITIES.index)
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0,), (), (1,)])
+def test_few_weights_or_none(shape):
+    for name in ("base11", "symmetric", "asymmetric"):
+        found = findings(np.ones(shape), make_scheme(name))
+        assert [f for f in found if f.severity != "info"] == []
+
+
+def test_without_a_reference_only_codes_are_judged():
+    w = gaussian(512, 512, std=1)
+    scheme = make_scheme("sentinel")
+    q = scheme.quantize(w)
+    m = without_reference(scheme.count(q), w.size, q.nbytes, q.params)
+    assert [f.rule for f in find(Case(w.shape, scheme, m, -4, 4))] == ["unused-codes"]
+    base11 = make_scheme("base11").quantize(w)
+    assert find(Case(w.shape, base11.scheme, engine.stored_metrics(base11), -4, 4)) == ()
+
+
+def test_json():
+    finding = the(np.zeros((4, 50)), make_scheme("sentinel"), "saturated")
+    value = json.loads(json.dumps(finding.to_json()))
+    assert set(value) == {"rule", "severity", "text", "remedy", "gain_db"}
+
+
+def test_every_rule_is_one_sentence_of_documentation():
+    assert all(rule.__doc__ and rule.__doc__.endswith(".") for rule in RULES)
