@@ -103,9 +103,10 @@ def _reference_of(request: Request) -> np.ndarray | None:
 
 def measure(request: Request, token: Token | None = None) -> LayerReport:
     """Measure one layer; what is wrong with its weights is told in the report, not raised."""
+    token = token or Token()
     try:
-        weights, packed = weights_of(request, token)
-        metrics, low, high = _figures(request, weights, packed, token)
+        weights, packed = weights_of(request, token.part(0, 0.2))
+        metrics, low, high = _figures(request, weights, packed, token.part(0.2, 1))
     except QInspectError as error:
         located = error.within(path=request.checkpoint.path, tensor=request.info.name)
         return LayerReport(request.info, request.scheme, None, error=str(located))
@@ -121,7 +122,7 @@ def _scheme_of(request: Request, packed: QTensor | None) -> Scheme:
 
 
 def _figures(
-    request: Request, weights: np.ndarray | None, packed: QTensor | None, token: Token | None
+    request: Request, weights: np.ndarray | None, packed: QTensor | None, token: Token
 ) -> tuple[Metrics, float, float]:
     """Metrics, smallest and largest weight (of the levels where the weights are not known)."""
     from qinspect.quant import engine
@@ -132,10 +133,10 @@ def _figures(
         return engine.stored_metrics(packed, token), *span
     if weights is None:
         raise FormatError("this tensor holds no weights")
-    span = engine.extremes(weights, token)
+    span, rest = engine.extremes(weights, token.part(0, 0.3)), token.part(0.3, 1)
     if packed is not None:
-        return packed.scheme.compare(weights, packed, token=token), *span
-    return _scheme_of(request, None).measure(weights, token=token), *span
+        return packed.scheme.compare(weights, packed, token=rest), *span
+    return _scheme_of(request, None).measure(weights, token=rest), *span
 
 
 def inspect(request: Request, *, preview: bool = False, token: Token | None = None) -> Inspection:
@@ -147,7 +148,7 @@ def inspect(request: Request, *, preview: bool = False, token: Token | None = No
             sample = analysis.sample_rows(weights)
             part = sample.size / max(1, weights.size)
             weights = sample
-        metrics, low, high = _figures(request, weights, packed, token)
+        metrics, low, high = _figures(request, weights, packed, token or Token())
         scheme = _scheme_of(request, packed)
         quantized = packed if packed is not None else scheme.quantize(weights, token=token)
         first, last = scheme.code_range
