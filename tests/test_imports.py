@@ -13,7 +13,7 @@ PACKAGE = Path(qinspect.__file__).parent
 
 # Bottom up. A module imports its own package and what stands in a lower row; neighbours do not know each other.
 ROWS = [
-    ("errors", "task", "registry"),
+    ("errors", "task", "registry", "__version__"),
     ("assets", "quant"),
     ("formats", "analysis"),
     ("findings", "network"),

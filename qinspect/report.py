@@ -1,0 +1,282 @@
+"""What the command line prints for people: tables, findings in words, errors, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import textwrap
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from qinspect.errors import printable
+from qinspect.findings import SEVERITIES
+from qinspect.formats.checkpoint import Checkpoint
+from qinspect.quant.metrics import Metrics
+from qinspect.quant.scheme import Scheme
+from qinspect.session import LayerReport, Total, total
+from qinspect.targets.target import Plan, Report
+from qinspect.task import Token
+
+NAME_ROOM = 20
+"""Names of tensors are never shortened to fewer characters than this."""
+_LEFT = ("tensor", "shape", "type", "stored as")
+"""Columns of text; all others hold numbers and are aligned on their right."""
+_NONE = "–"
+
+
+def complain(error: object) -> None:
+    """One line on stderr."""
+    print(f"qinspect: error: {printable(str(error), 2000)}", file=sys.stderr)
+
+
+def remark(text: str) -> None:
+    """One line on stderr that is no error."""
+    print(f"qinspect: note: {printable(text, 2000)}", file=sys.stderr)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Plain ASCII, so that any pipe carries it."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def print_infos(checkpoint: Checkpoint) -> None:
+    """The tensors of a checkpoint in its own order, and what a person should know of the file."""
+    infos = checkpoint.infos
+    size, nbytes = sum(info.size for info in infos), sum(info.nbytes for info in infos)
+    columns = {
+        "tensor": [*(info.name for info in infos), counted(len(infos), "tensor")],
+        "shape": [*(shape_text(info.shape) for info in infos), f"{size:,} elements"],
+        "type": [*(info.dtype for info in infos), ""],
+        "stored as": [*(info.qtype or info.dtype for info in infos), ""],
+        "size": [size_text(n) for n in (*(info.nbytes for info in infos), nbytes)],
+    }
+    if not any(info.qtype for info in infos):
+        del columns["stored as"]
+    print(f"{printable(str(checkpoint.path))}: {checkpoint.format}")
+    print(table(columns, spare=("type",)))
+    for note in checkpoint.notes:
+        print(wrapped(printable(note, 2000)))
+
+
+def print_analysis(scheme: Scheme | None, reports: Sequence[LayerReport]) -> None:
+    """The figures of layers under `scheme` (None: as stored), the worst first, their total, their findings in words."""
+    if not reports:
+        print("There is nothing to quantize: no floating tensor of two dimensions or more.")
+        return
+    ordered, summary = sorted(reports, key=_badness), total(reports)
+    rows = [_row(report) for report in ordered] + [_total_row(reports, summary)]
+    print(table({title: [row[title] for row in rows] for title in rows[0]}, spare=("shape", "max error")))
+    print(f"{scheme.label if scheme else 'as stored'}: {_share(summary.nbytes, summary.original_nbytes)}")
+    for lines in _findings(ordered):
+        print(f"\n{lines}")
+
+
+def _badness(report: LayerReport) -> float:
+    """Sorts the layers that could not be measured first, those without a reference last."""
+    if report.metrics is None:
+        return -math.inf
+    return math.inf if math.isnan(report.metrics.sqnr_db) else report.metrics.sqnr_db
+
+
+def _row(report: LayerReport) -> dict[str, str]:
+    m = report.metrics
+    return {
+        "tensor": report.info.name,
+        "shape": shape_text(report.info.shape),
+        "SQNR dB": _NONE if m is None else _sqnr(m),
+        "RMSE": _number(m.rmse if m else math.nan),
+        "max error": _number(m.max_error if m else math.nan),
+        "bpw": f"{m.bpw:.3f}" if m else _NONE,
+        "size": size_text(m.nbytes) if m else _NONE,
+        "findings": "error" if m is None else str(len(report.findings) or ""),
+    }
+
+
+def _total_row(reports: Sequence[LayerReport], summary: Total) -> dict[str, str]:
+    measured = sum(report.metrics is not None for report in reports)
+    of = "" if measured == len(reports) else f"{measured} of "
+    return {
+        "tensor": f"{of}{counted(len(reports), 'tensor')}",
+        "shape": "",
+        "SQNR dB": _decibels(summary.sqnr_db),
+        "RMSE": "",
+        "max error": "",
+        "bpw": f"{summary.bpw:.3f}",
+        "size": size_text(summary.nbytes),
+        "findings": str(sum(len(report.findings) for report in reports) or ""),
+    }
+
+
+def _findings(reports: Sequence[LayerReport]) -> Iterator[str]:
+    """One paragraph for each different finding, the gravest first, with the tensors that it is of."""
+    found: dict[tuple[int, str, str], list[str]] = defaultdict(list)
+    for report in reports:
+        for finding in report.findings:
+            gain = f" (+{finding.gain_db:.1f} dB)" if finding.gain_db is not None else ""
+            key = SEVERITIES.index(finding.severity), finding.text, finding.remedy + gain
+            found[key].append(report.info.name)
+    for (severity, text, remedy), names in sorted(found.items(), key=lambda item: item[0][0]):
+        head = f"{SEVERITIES[severity]}: {some_names(names)}"
+        yield "\n".join([head, wrapped(text, "  "), wrapped(remedy, "  → ")])
+
+
+def export_json(target: str, plan: Plan, written: Report) -> dict[str, Any]:
+    """What `export --json` prints: the file as it was read back, and each tensor's scheme and size in it."""
+    differences = {row.name: row.max_difference for row in written.rows}
+    tensors = [
+        {
+            "name": row.name,
+            "shape": list(row.shape),
+            "dtype": row.dtype,
+            "scheme": row.scheme and row.scheme.to_json(),
+            "nbytes": row.nbytes,
+            "original_nbytes": row.original_nbytes,
+            "max_difference": differences.get(row.name),
+            "note": row.note,
+        }
+        for row in plan.rows
+    ]
+    sizes = {"nbytes": written.nbytes, "original_nbytes": plan.original_nbytes, "fp32_nbytes": plan.fp32_nbytes}
+    return {"path": str(written.path), "target": target, **sizes, "bpw": plan.bpw, "tensors": tensors}
+
+
+def print_export(plan: Plan, written: Report) -> None:
+    """What was written, and what was left as it is and why."""
+    packed = sum(row.scheme is not None for row in plan.rows)
+    at = "" if plan.bpw is None else f" at {plan.bpw:.3f} bits a weight"
+    print(f"wrote {printable(str(written.path))}: {_share(written.nbytes, plan.original_nbytes)}")
+    print(f"{counted(packed, 'tensor')} quantized{at}; read back, and every tensor is as it was meant")
+    notes: dict[str, list[str]] = defaultdict(list)
+    for row in plan.rows:
+        if row.note:
+            notes[row.note].append(row.name)
+    for note, names in notes.items():
+        print(wrapped(f"{some_names(names)}: {printable(note, 2000)}", "  ", "    "))
+
+
+def table(columns: Mapping[str, Sequence[str]], spare: Sequence[str] = ()) -> str:
+    """`columns` by title, side by side; their last entries, a total, stand under a rule.
+
+    On a terminal too narrow for it, `spare` columns are left out in turn, then the names in the first are shortened.
+    """
+    first = next(iter(columns))
+    cells = {title: [printable(cell, 2000) for cell in column] for title, column in columns.items()}
+    width = terminal_width()
+    if width is not None:
+        for title in spare:
+            if width - _taken(cells, first) < NAME_ROOM:
+                cells.pop(title, None)
+        room = max(NAME_ROOM, width - _taken(cells, first))
+        cells[first] = [cell if len(cell) <= room else printable(cell, room - 1) for cell in cells[first]]
+    padded = [_padded(title, column) for title, column in cells.items()]
+    lines = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+    rule = "─" * (sum(len(column[0]) + 2 for column in padded) - 2)
+    return "\n".join([*lines[:-1], rule, lines[-1]])
+
+
+def _taken(cells: Mapping[str, Sequence[str]], first: str) -> int:
+    """Width of all columns but the first, with the gaps between."""
+    return sum(2 + max(map(len, (title, *column))) for title, column in cells.items() if title != first)
+
+
+def _padded(title: str, column: Sequence[str]) -> list[str]:
+    width = max(map(len, (title, *column)))
+    return [cell.ljust(width) if title in _LEFT else cell.rjust(width) for cell in (title, *column)]
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None where it is none, so that files and pipes get whole names."""
+    return shutil.get_terminal_size((0, 0)).columns or None
+
+
+def wrapped(text: str, first: str = "", rest: str | None = None) -> str:
+    """`text` in lines that can be read, indented by `first` and then `rest` (spaces as wide as `first`)."""
+    width = min(terminal_width() or 100, 110)
+    after = " " * len(first) if rest is None else rest
+    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=after, break_on_hyphens=False)
+
+
+def _share(nbytes: int, original: int) -> str:
+    of = f", {nbytes / original:.1%} of the original {size_text(original)}" if original else ""
+    return f"{size_text(nbytes)}{of}"
+
+
+def size_text(nbytes: int) -> str:
+    """`nbytes` with a decimal unit."""
+    value, units = float(nbytes), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{nbytes} B" if units[0] == "B" else f"{value:.3g} {units[0]}"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """`1024 × 512`; a single number has no shape."""
+    return " × ".join(map(str, shape)) or "scalar"
+
+
+def some_names(names: Sequence[str], shown: int = 3) -> str:
+    """The first few names, and how many there are besides."""
+    listed = ", ".join(printable(name, 80) for name in names[:shown])
+    return listed if len(names) <= shown else f"{listed} and {len(names) - shown} more"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 tensor`, `2 tensors`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def _sqnr(metrics: Metrics) -> str:
+    return "exact" if metrics.exact else _decibels(metrics.sqnr_db)
+
+
+def _decibels(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return _NONE
+    return f"{value:.2f}" if math.isfinite(value) else ("∞" if value > 0 else "−∞")
+
+
+def _number(value: float) -> str:
+    return _NONE if math.isnan(value) else f"{value:#.3g}"
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Token]:
+    """A token whose progress is drawn on stderr while the block runs, if that is a terminal."""
+    bar = _Bar(label) if sys.stderr.isatty() else None
+    token = Token(bar.draw if bar else None)
+    try:
+        yield token
+    finally:
+        token.cancel()  # threads of work that was interrupted stop at their next check
+        if bar:
+            bar.clear()
+
+
+class _Bar:
+    """One line that is drawn over and over."""
+
+    CELLS = 30
+    DELAY_S = 0.1
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._next = time.monotonic() + 2 * self.DELAY_S  # short work shows no bar at all
+
+    def draw(self, fraction: float) -> None:
+        """Show how much is done, not more often than can be seen."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self.DELAY_S
+        done = round(fraction * self.CELLS)
+        bar = "█" * done + "░" * (self.CELLS - done)
+        print(f"\r{self._label} {bar} {fraction:4.0%}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Leave nothing behind."""
+        print(f"\r{' ' * (len(self._label) + self.CELLS + 6)}\r", end="", file=sys.stderr, flush=True)
