@@ -14,7 +14,7 @@ from qinspect.quant.metrics import entropy_bits
 from qinspect.quant.scheme import QTensor
 from qinspect.task import Token
 
-BINS = 256
+BINS = 1024
 PYRAMID_CELLS = 1 << 22
 """The finest level of a pyramid has at most this many cells; below it, weights are read as they are."""
 

@@ -206,6 +206,7 @@ class ImagePlot(Plot):
         self.crop: Crop | None = None
         self.quantity = ""
         self._source: Source | None = None
+        self._shape = 0, 0
         self._levels = 0.0, 1.0
         self._image = pg.ImageItem(autoDownsample=False)
         self.bar = ColourBar()
@@ -218,7 +219,10 @@ class ImagePlot(Plot):
     def show_matrix(
         self, shape: tuple[int, int], source: Source, levels: tuple[float, float], table: np.ndarray, *, keep: bool
     ) -> None:
-        """Show a matrix of `shape` whose cells come from `source`, colours of `table` spread over `levels`."""
+        """Show a matrix of `shape` whose cells come from `source`, colours of `table` spread over `levels`.
+
+        With `keep` the range in view stays, unless the shape is another.
+        """
         low, high = levels
         if not high > low:
             room = max(abs(low) * 1e-6, 1e-12)
@@ -228,7 +232,8 @@ class ImagePlot(Plot):
         self._image.setLevels((low, high), update=False)
         self.bar.set(table, (low, high), self.theme)
         rows, cols = shape
-        self.set_content(QRectF(-0.5, -0.5, cols, rows), least=(min(4, cols), min(4, rows)), keep=keep)
+        self.set_content(QRectF(-0.5, -0.5, cols, rows), least=(4, 4), keep=keep and shape == self._shape)
+        self._shape = shape
         self.refresh()
 
     def refresh(self) -> None:

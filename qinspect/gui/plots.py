@@ -12,6 +12,7 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPen,
+    QWheelEvent,
 )
 
 from qinspect.gui.axes import Axis, small_font
@@ -137,13 +138,19 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
     @property
     def area(self) -> QRectF:
         """The drawing area in pixels."""
-        rect: QRectF = self.box.sceneBoundingRect()
+        rect: QRectF = self.box.mapRectToScene(self.box.rect())
         return rect
 
     # The mouse.
 
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Zoom about the cursor, also when several steps come between two frames: pyqtgraph maps as last painted."""
+        self.box.prepareForPaint()
+        super().wheelEvent(event)
+
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Follow the cursor."""
+        self.box.prepareForPaint()
         super().mouseMoveEvent(event)
         self._cursor = event.position()
         self.follow()

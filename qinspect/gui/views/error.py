@@ -50,8 +50,9 @@ def rows_of(inspection: Inspection, start: int, stop: int) -> Rows:
     decoded = np.empty((stop - start, cols), np.float32)
     size = max(1, BLOCK_WEIGHTS // cols)
     for first in range(start, stop, size):
-        last = min(first + size, stop)
-        decoded[first - start : last - start] = q.scheme.dequantize(q, rows=slice(first, last)).reshape(-1, cols)
+        rows = slice(first, min(first + size, stop)) if len(q.shape) > 1 else None  # a vector is one row
+        part = q.scheme.dequantize(q, rows=rows).reshape(-1, cols)
+        decoded[first - start : first - start + len(part)] = part
     weights = inspection.weights
     if weights is not None:
         matrix = weights if weights.ndim > 1 else weights.reshape(1, -1)
@@ -88,6 +89,8 @@ class ErrorView(PlotView):
         what = self._what(inspection)
         self._map.quantity = CHOICES[what] if inspection.weights is not None else "decoded weights"
         rows, cols = inspection.errors.shape
+        inner = inspection.quantized.shape[1:]
+        self._map.bottom.describe(f"column ({fmt.shape(inner)})" if len(inner) > 1 else "column", integer=True)
         shape = round(rows * row_spacing(inspection)), cols
         table = magnitude() if what == MAGNITUDE else diverging(self._map.theme)
 

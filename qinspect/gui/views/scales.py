@@ -20,7 +20,7 @@ from qinspect.session import Inspection
 NAMES = ("scale", "minimum", "step")
 
 SPREAD = 99.0
-"""Colours and curves leave out 1 % at either end: a single odd group would hide all differences."""
+"""Colours leave out 1 % at either end: a single odd group would hide all differences."""
 
 
 class ScalesView(PlotView):
