@@ -21,7 +21,7 @@ def replacing(out: Path) -> Iterator[Path]:
 
     An OSError in the block is raised as ExportError. An old file at `out` stays whole until the last moment.
     """
-    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
+    part = out.parent / f".{out.name}.{secrets.token_hex(4)}.part"
     try:
         yield part
         part.replace(out)

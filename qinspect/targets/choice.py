@@ -44,8 +44,7 @@ def _choose(checkpoint: Checkpoint, info: TensorInfo, recipe: Recipe, token: Tok
     """The recipe's word, unless the scheme itself declines and the rule does not insist."""
     rule = recipe.rule_for(info)
     scheme = rule.scheme if rule else None
-    held = checkpoint.load(info.name) if info.qtype is not None else None
-    stays = held.scheme if isinstance(held, QTensor) else None
+    stays = _stored_scheme(checkpoint, info)
     if rule is None or scheme is None:
         return Choice(info, stays, _why_unchanged(info))
     if stays is not None and same_scheme(scheme, stays):
@@ -54,6 +53,14 @@ def _choose(checkpoint: Checkpoint, info: TensorInfo, recipe: Recipe, token: Tok
         return Choice(info, stays, f"the {scheme.name} scheme leaves it alone: {reason}")
     again = f"packed already: decoded from {info.qtype} and quantized again" if stays else ""
     return Choice(info, scheme, "; ".join(filter(None, (again, _ragged(info, scheme)))))
+
+
+def _stored_scheme(checkpoint: Checkpoint, info: TensorInfo) -> Scheme | None:
+    """The scheme of a packed tensor, from one row of it."""
+    if info.qtype is None:
+        return None
+    held = checkpoint.load(info.name, slice(0, 1) if len(info.shape) > 1 else None)
+    return held.scheme if isinstance(held, QTensor) else None
 
 
 def _why_unchanged(info: TensorInfo) -> str:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from qinspect.errors import UnsupportedError
 from qinspect.formats.checkpoint import Checkpoint
-from qinspect.formats.native import RECORD_KEY
+from qinspect.formats.native import RECORD_KEY, VERSION, VERSION_KEY
 from qinspect.quant.schemes.base11 import Base11
 from qinspect.targets.blueprint import Blueprint, Stored
 from qinspect.targets.packed import Packed, records
@@ -33,9 +33,9 @@ class PackedPt(Packed):
         return super().stored(row)
 
     def blueprint(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Blueprint:
-        """`_metadata` holds each layer's record under its prefix, and what the source says of the network under ""."""
+        """`_metadata` holds each layer's record under its prefix, and what is said of the whole file under ""."""
         own = {key: text for key, text in kept_metadata(checkpoint).items() if key.startswith(f"{RECORD_KEY}.")}
-        metadata: dict[str, dict[str, Any]] = {"": dict(own)} if own else {}
+        metadata: dict[str, dict[str, Any]] = {"": {VERSION_KEY: str(VERSION), **own}}
         for prefix, record in records(rows).items():
             metadata.setdefault(prefix, {})[RECORD_KEY] = record.to_json()
         return TorchFile([stored for row in rows for stored in self.stored(row)], metadata)

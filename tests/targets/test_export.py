@@ -135,6 +135,16 @@ def test_what_the_source_says_of_its_network_goes_on(source, tmp_path):
             assert written.metadata["qinspect.network"] == "[]"
 
 
+def test_names_that_look_like_data_parallel_training_survive(tmp_path):
+    """A reader takes `module.` from every name of a torch file, but not from those of one that this program wrote."""
+    tensors = {"module.fc.weight": torch.ones(4, 8), "module.fc.bias": torch.ones(4)}
+    save_file(tensors, tmp_path / "in")
+    for recipe in (Recipe.of(BASE11), Recipe(())):
+        export(tmp_path / "in", "pt", recipe, tmp_path / "out.pt")
+        with open_checkpoint(tmp_path / "out.pt") as written:
+            assert {info.name for info in written.infos} == set(tensors)
+
+
 def test_the_documented_bytes(tmp_path):
     """The two examples in docs/file-formats.md."""
     save_file({"a.weight": torch.arange(11.0)[None], "b.weight": torch.tensor([[-7, 0, 3.5, 7, 1]])}, tmp_path / "in")

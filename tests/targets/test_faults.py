@@ -188,7 +188,7 @@ def test_a_link_elsewhere_is_replaced_and_its_file_is_not_touched(checkpoint, ou
 
 def test_folders_and_devices_are_no_destination(checkpoint, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for out in (tmp_path, tmp_path / "pipe"):
+    for out in (tmp_path, tmp_path / "pipe", Path(), Path("/")):
         with pytest.raises(ExportError, match="not a regular file"):
             write(checkpoint, "safetensors", out)
     for out in (tmp_path / "no" / "out", tmp_path / "pipe" / "out"):
