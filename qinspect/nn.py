@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qinspect import formats
-from qinspect.errors import FormatError, SchemeError, UnsupportedError
+from qinspect.errors import FormatError, QInspectError, SchemeError, UnsupportedError
+from qinspect.formats.native import RECORD_KEY, LayerRecord, array_names, prefix_of
+from qinspect.formats.open import open_checkpoint
 from qinspect.quant.blocks import scratch
 from qinspect.quant.packing import DigitPacking
 from qinspect.quant.scheme import QTensor, Scheme, make_scheme
@@ -195,28 +196,24 @@ class Linear11Bit(_PackedLinear):
         return self.quantizer.dequantize(self.quant_packed, self.min_val, self.scale, self.in_features)
 
     def _qtensor(self) -> QTensor:
-        shape = (self.out_features, self.in_features)
-        return self.quantizer.qtensor(self.quant_packed, self.min_val, self.scale, shape)
+        return self.quantizer.qtensor(self.quant_packed, self.min_val, self.scale, self._shape)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.out_features, self.in_features
 
     def _quantized(self, weight: Tensor) -> dict[str, Tensor]:
         """The buffers that hold `weight`."""
-        if weight.shape != (self.out_features, self.in_features):
-            raise SchemeError(f"shape {list(weight.shape)} is not [{self.out_features}, {self.in_features}]")
+        if weight.shape != self._shape:
+            raise SchemeError(f"shape {list(weight.shape)} is not the {list(self._shape)} of the layer")
         return dict(zip(("quant_packed", "min_val", "scale"), self.quantizer.quantize(weight), strict=True))
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Adds to the state dict's metadata what a reader must know beside the arrays."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if hasattr(destination, "_metadata"):
-            destination._metadata[prefix[:-1]]["qinspect"] = {
-                "version": 1,
-                "name": prefix + "weight",
-                "shape": [self.out_features, self.in_features],
-                "dtype": "F32",
-                "in_features": self.in_features,
-                "group_size": self.group_size,
-                "scheme": self.quantizer.scheme.to_json(),
-            }
+            record = LayerRecord(prefix + "weight", self._shape, "F32", self.quantizer.scheme)
+            destination._metadata[prefix[:-1]][RECORD_KEY] = record.to_json()
 
     def _load_from_state_dict(
         self, state: Mapping[str, Tensor], prefix: str, metadata: Mapping[str, Any], *rest: Any
@@ -225,7 +222,7 @@ class Linear11Bit(_PackedLinear):
         state = dict(state)
         packed = {name: state[prefix + name] for name in ("quant_packed", "min_val", "scale") if prefix + name in state}
         if packed:
-            rest[-1].extend(self._misfits(prefix, packed, metadata.get("qinspect")))
+            rest[-1].extend(self._misfits(prefix, packed, metadata.get(RECORD_KEY)))
         elif prefix + "weight" in state:
             packed = dict(self.named_buffers(recurse=False))
             try:
@@ -241,14 +238,17 @@ class Linear11Bit(_PackedLinear):
             problem = _words_problem(tensor) if name == "quant_packed" else _half_problem(tensor)
             if problem:
                 yield f"{prefix}{name} {problem}"
-        if isinstance(record, Mapping):
-            group, columns = record.get("group_size"), record.get("in_features")
-            effective = min(group, self.in_features) if isinstance(group, int) else None
-            if effective != min(self.group_size, self.in_features) or columns != self.in_features:
+        if record is None:
+            return
+        try:
+            found, ours = LayerRecord.from_json(record), self.quantizer.scheme
+            if (found.scheme.packing, found.scheme.layout(found.shape)) != (ours.packing, ours.layout(self._shape)):
                 yield (
-                    f"{prefix}quant_packed was packed with group_size={group}, in_features={columns}, this layer has "
-                    f"group_size={self.group_size}, in_features={self.in_features}: build it with those of the file"
+                    f"{prefix}quant_packed was packed as {found.scheme.label} of shape {list(found.shape)}, this layer "
+                    f"is {ours.label} of shape {list(self._shape)}: build it with the shape and group_size of the file"
                 )
+        except QInspectError as error:
+            yield f"{prefix}quant_packed: {error}"
 
 
 def _words_problem(packed: Tensor) -> str | None:
@@ -397,7 +397,7 @@ def load(path: str | Path | None = None) -> BigNet11Bit:
     """
     if path is None:
         return BigNet11Bit()
-    with formats.open(Path(path)) as checkpoint:
+    with open_checkpoint(path) as checkpoint:
         loaded = {info.name: checkpoint.load(info.name) for info in checkpoint.infos}
         network = BigNet11Bit(_group_size(loaded, path))
         state = {key: tensor for name, held in loaded.items() for key, tensor in _state(name, held).items()}
@@ -424,5 +424,6 @@ def _state(name: str, held: np.ndarray | QTensor) -> dict[str, Tensor]:
     """What a state dict holds for a tensor of a checkpoint."""
     if not isinstance(held, QTensor):
         return {name: torch.tensor(np.asarray(held, np.float32))}
-    arrays = {"quant_packed": held.data, **held.params}
-    return {name.removesuffix("weight") + key: torch.tensor(array) for key, array in arrays.items()}
+    arrays = {"data": held.data, **held.params}
+    names = array_names(prefix_of(name), held.scheme)
+    return {names[key]: torch.tensor(array) for key, array in arrays.items()}

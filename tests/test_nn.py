@@ -228,8 +228,11 @@ class TestStateDict:
     def test_group_size_of_the_file_must_be_that_of_the_layer(self):
         # 250 and 252 weights both take 28 words, and 1024 columns make 5 groups of either: only the record tells.
         state = saved_and_loaded(nn.Sequential(Linear11Bit(1024, 2, group_size=250)).state_dict())
-        with pytest.raises(RuntimeError, match=r"0\.quant_packed was packed with group_size=250.*has group_size=252"):
+        with pytest.raises(RuntimeError, match=r"0\.quant_packed was packed as base11 g250.*is base11 g252"):
             nn.Sequential(Linear11Bit(1024, 2, group_size=252)).load_state_dict(state)
+        state._metadata["0"]["qinspect"] = {"version": 1}
+        with pytest.raises(RuntimeError, match=r"0\.quant_packed: its record is not one"):
+            nn.Sequential(Linear11Bit(1024, 2, group_size=250)).load_state_dict(state)
         narrow = saved_and_loaded(Linear11Bit(20, 2, group_size=128).state_dict())
         Linear11Bit(20, 2, group_size=256).load_state_dict(narrow)
 
@@ -237,7 +240,7 @@ class TestStateDict:
         ("key", "change", "message"),
         [
             ("weight", lambda _: torch.full((2, 8), math.nan), "fc.weight: 16 NaN of 16 weights"),
-            ("weight", lambda _: torch.zeros(2, 9), r"fc.weight: shape \[2, 9\] is not \[2, 8\]"),
+            ("weight", lambda _: torch.zeros(2, 9), r"fc.weight: shape \[2, 9\] is not the \[2, 8\]"),
             ("weight", lambda _: torch.zeros(2, 8, dtype=torch.int32), "fc.weight: int32"),
             ("weight", lambda _: torch.full((2, 8), 1e9), "fc.weight: min_val does not fit float16"),
             ("quant_packed", lambda t: torch.full_like(t, 255), "fc.quant_packed holds 2 words above 11"),
