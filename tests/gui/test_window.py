@@ -7,9 +7,9 @@ import struct
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton
 from safetensors.numpy import load_file, save_file
 
 from qinspect.formats.open import open_checkpoint
@@ -262,3 +262,98 @@ def test_closing_while_working_ends_everything(window, qtbot, model):
     window.close()
     assert window.controller.preview.idle
     assert window.controller.bulk.idle
+
+
+def test_a_large_layer_is_previewed_first_and_then_exact(window, settle, tmp_path):
+    path = tmp_path / "large.safetensors"
+    weights = np.random.default_rng(1).standard_normal((4096, 1024)).astype(np.float32)
+    save_file({"large.weight": weights}, path)
+    opened(window, settle, path)
+    seen = []
+    window.controller.inspected.connect(lambda i: seen.append((i.part, window.readout.sqnr.text())))
+    window.form.editor("group_size").spin.setValue(64)
+    settle(window)
+    assert [part for part, _ in seen] == [pytest.approx(0.25, abs=0.01), 1.0]
+    assert seen[0][1].startswith("≈ ")
+    scheme = make_scheme("base11", group_size=64)
+    assert window.readout.sqnr.text() == f"{sqnr_db(weights, scheme.dequantize(scheme.quantize(weights))):.1f} dB"
+
+
+def test_a_drag_shows_updates_on_the_way_and_ends_at_the_last_value(window, settle, qtbot, model):
+    opened(window, settle, model)
+    click_row(window, qtbot, "plain.weight")
+    settle(window)
+    seen = []
+    window.controller.inspected.connect(lambda inspection: seen.append(inspection.scheme.group_size))
+    slider = window.form.editor("group_size").slider
+    slider.setFocus()
+    qtbot.keyClick(slider, Qt.Key.Key_Home)
+    for _ in range(6):
+        qtbot.keyClick(slider, Qt.Key.Key_Right)
+        qtbot.wait(15)
+    settle(window)
+    assert len(set(seen)) > 2
+    assert seen[-1] == window.controller.scheme.group_size == window.form.editor("group_size").spin.value()
+
+
+def test_opening_by_the_dialog(window, settle, qtbot, model):
+    def type_and_accept():
+        dialog = QApplication.activeModalWidget()
+        qtbot.keyClicks(dialog.findChild(QLineEdit, "fileNameEdit"), str(model))
+        qtbot.keyClick(dialog, Qt.Key.Key_Return)
+
+    QApplication.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs)
+    QTimer.singleShot(200, type_and_accept)
+    qtbot.keyClick(window, Qt.Key.Key_O, Qt.KeyboardModifier.ControlModifier)
+    settle(window)
+    assert window.controller.session.checkpoint.path.name == model.name
+
+
+def test_recent_files_open_from_the_welcome_page(window, settle, qtbot, model):
+    window.welcome.show_recent([str(model)])
+    button = next(b for b in window.welcome.findChildren(QPushButton) if b.text().startswith(model.name))
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    settle(window)
+    assert window.pages.currentWidget() is window.splitter
+    assert window.controller.info.name == "tails.weight"
+
+
+def test_a_cancelled_export_leaves_nothing(window, settle, qtbot, tmp_path):
+    path, folder = tmp_path / "big.safetensors", tmp_path / "out"
+    folder.mkdir()
+    rng = np.random.default_rng(2)
+    save_file({f"l{i}.weight": rng.standard_normal((512, 2048)).astype(np.float32) for i in range(12)}, path)
+    opened(window, settle, path)
+    window.show_export()
+    settle(window)
+    window.export_pane.path.setText(str(folder / "packed.safetensors"))
+    window.controller.export_progressed.connect(lambda _: window.export_pane.stop.click())
+    with qtbot.waitSignal(window.controller.export_cancelled, timeout=20_000):
+        qtbot.mouseClick(window.export_pane.go, Qt.MouseButton.LeftButton)
+    settle(window)
+    assert list(folder.iterdir()) == []
+    assert window.export_pane.go.isEnabled()
+    assert "nothing was written" in window.export_pane.result.text()
+
+
+def test_a_full_or_missing_folder_is_told(window, settle, qtbot, model, tmp_path):
+    opened(window, settle, model)
+    window.show_export()
+    settle(window)
+    out = tmp_path / "missing" / "x.safetensors"
+    window.export_pane.path.setText(str(out))
+    with qtbot.waitSignal(window.controller.export_failed, timeout=20_000):
+        qtbot.mouseClick(window.export_pane.go, Qt.MouseButton.LeftButton)
+    assert "missing" in window.export_pane.result.text()
+    assert not out.parent.exists()
+
+
+def test_both_themes_recolour_everything_and_are_kept(window, settle, model, settings):
+    opened(window, settle, model)
+    for name, darker in (("light", False), ("dark", True)):
+        window.choose_theme(name)
+        settle(window)
+        image = window.grab().toImage()
+        assert (image.pixelColor(5, image.height() // 2).lightness() < 128) is darker
+        assert settings.value("theme") == name
+    assert window.table.text("tails.weight", columns.SQNR).endswith("dB")
