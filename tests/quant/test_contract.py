@@ -183,7 +183,7 @@ class TestHowWeightsAreHeld:
 
     @pytest.mark.parametrize("threads", [1, 5])
     def test_number_of_threads(self, scheme, threads, monkeypatch):
-        w = weights(301, 1501)
+        w = weights(901, 1501)
         q, figures = scheme.quantize(w), scheme.measure(w).to_json()
         monkeypatch.setattr("os.cpu_count", lambda: threads)
         again = scheme.quantize(w)

@@ -179,7 +179,7 @@ class TestQTensor:
 class TestDequantize:
     @pytest.fixture
     def q(self):
-        return make_scheme("base11", group_size=50).quantize(np.random.default_rng(0).standard_normal((700, 6, 50)))
+        return make_scheme("base11", group_size=50).quantize(np.random.default_rng(0).standard_normal((1400, 6, 50)))
 
     @pytest.mark.parametrize(
         "rows", [slice(0, 3), slice(650, None), slice(-5, -2), slice(600, 9000), slice(5, 5), slice(9, 4), slice(None)]
@@ -209,13 +209,13 @@ class TestDequantize:
     @pytest.mark.parametrize("case", ["shape", "type", "order", "read-only"])
     def test_out_that_does_not_fit(self, q, case):
         out = {
-            "shape": np.empty((700, 300), np.float32),
+            "shape": np.empty((1400, 300), np.float32),
             "type": np.empty(q.shape, np.float64),
             "order": np.empty(q.shape, np.float32, order="F"),
-            "read-only": np.frombuffer(bytes(4 * 700 * 300), np.float32).reshape(q.shape),
+            "read-only": np.frombuffer(bytes(4 * 1400 * 300), np.float32).reshape(q.shape),
         }[case]
         with pytest.raises(
-            SchemeError, match=r"out must be a writeable C-contiguous float32 array of shape \[700, 6, 50\]"
+            SchemeError, match=r"out must be a writeable C-contiguous float32 array of shape \[1400, 6, 50\]"
         ):
             q.scheme.dequantize(q, out=out)
 
@@ -227,6 +227,6 @@ class TestDequantize:
 
     def test_a_reference_of_another_shape(self, q):
         with pytest.raises(
-            SchemeError, match=r"the reference has shape \[700, 300\], the packed tensor \[700, 6, 50\]"
+            SchemeError, match=r"the reference has shape \[1400, 300\], the packed tensor \[1400, 6, 50\]"
         ):
-            q.scheme.compare(np.zeros((700, 300)), q)
+            q.scheme.compare(np.zeros((1400, 300)), q)
