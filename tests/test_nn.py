@@ -12,8 +12,11 @@ from torch import nn
 from torch.nn.functional import linear
 
 from qinspect.errors import FormatError, QInspectError, SchemeError
+from qinspect.formats.open import open_checkpoint
 from qinspect.nn import Base11Quantizer, BigNet11Bit, Linear11Bit, SentinelLinear, SentinelQuantizer, load
-from qinspect.quant.scheme import QTensor
+from qinspect.quant.scheme import QTensor, make_scheme
+from qinspect.recipe import Recipe
+from qinspect.targets.packed_pt import PackedPt
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = sorted(DATA.glob("base11_*.npz"))
@@ -202,6 +205,20 @@ class TestStateDict:
         x = torch.randn(2, 300)
         assert torch.equal(again(x), net(x))
         assert "bias" not in Linear11Bit(3, 2, bias=False).state_dict()
+
+    def test_exported_file_is_what_the_layer_saves(self, tmp_path):
+        dense = nn.Sequential(nn.Linear(300, 20), nn.ReLU(), nn.Linear(20, 4, bias=False))
+        torch.save(dense.state_dict(), tmp_path / "dense.pt")
+        with open_checkpoint(tmp_path / "dense.pt") as checkpoint:
+            plan = PackedPt().plan(checkpoint, Recipe.of(make_scheme("base11", group_size=128)))
+            PackedPt().write(checkpoint, plan, tmp_path / "packed.pt")
+        exported = torch.load(tmp_path / "packed.pt", weights_only=True, mmap=True)
+        net = nn.Sequential(Linear11Bit(300, 20, group_size=128), nn.ReLU(), Linear11Bit(20, 4, False, group_size=128))
+        net.load_state_dict(dense.state_dict())
+        assert set(exported) == set(net.state_dict())
+        assert all(torch.equal(tensor, exported[name]) for name, tensor in net.state_dict().items())
+        assert all(exported._metadata[i]["qinspect"] == net.state_dict()._metadata[i]["qinspect"] for i in "02")
+        net.load_state_dict(exported, assign=True)
 
     @pytest.mark.parametrize("assign", [False, True])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
