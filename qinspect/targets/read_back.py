@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -24,8 +25,12 @@ _WEIGHTS = 1 << 20
 
 def chunks(array: np.ndarray) -> Iterator[memoryview]:
     """The bytes of `array` in C order, some megabytes at a time."""
-    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
+    data = _bytes(array)
+    return (data[start : start + CHUNK].data for start in range(0, data.size, CHUNK))
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def crc32(arrays: Sequence[np.ndarray], token: Token) -> list[int]:
@@ -41,9 +46,10 @@ def crc32(arrays: Sequence[np.ndarray], token: Token) -> list[int]:
 
 
 def max_difference(meant: Content, found: Content, token: Token) -> float:
-    """The largest |difference| of decoded weights; 0 of a tensor that is not packed, whose bytes tell all."""
-    if not (isinstance(meant, QTensor) and isinstance(found, QTensor)):
-        return 0.0
+    """The largest |difference| of decoded weights; of a tensor that is not packed 0, or infinite if a byte differs."""
+    if isinstance(meant, np.ndarray) and isinstance(found, np.ndarray):
+        return 0.0 if np.array_equal(_bytes(meant), _bytes(found)) else math.inf
+    assert isinstance(meant, QTensor) and isinstance(found, QTensor)
     rows, cols = matrix_shape(meant.shape)
     step = max(1, _WEIGHTS // max(1, cols))
     parts = [slice(start, start + step) for start in range(0, rows, step)] if len(meant.shape) > 1 else [None]

@@ -87,17 +87,12 @@ def _differences(stored: QTensor, meant: QTensor, weights: np.ndarray | None) ->
     """Parameters and codes that differ, counted."""
     texts = []
     for name, array in stored.params.items():
-        if wrong := int(np.count_nonzero(_bits(array) != _bits(meant.params[name]))):
+        if wrong := int(np.count_nonzero(array != meant.params[name])):
             texts.append(f"{wrong} of {array.size} values of {name} differ")
     if not np.array_equal(stored.data, meant.data):
         wrong = _wrong_codes(stored, meant, weights)
         texts += [f"{wrong} of {math.prod(stored.shape)} codes differ"] if wrong else []
     return "; ".join(texts)
-
-
-def _bits(array: np.ndarray) -> np.ndarray:
-    """Elements as unsigned integers, so that NaN equals itself and 0 differs from −0."""
-    return array.view(np.dtype(f"u{array.dtype.itemsize}"))
 
 
 def _wrong_codes(stored: QTensor, meant: QTensor, weights: np.ndarray | None) -> int:

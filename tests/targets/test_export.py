@@ -199,6 +199,11 @@ def test_notes_say_what_stays_and_why(source, tmp_path):
     assert "last holds 44 weights" in notes["fc1.weight"]
 
 
+def test_a_scheme_that_does_not_fit_a_tensor_is_named(source):
+    with open_checkpoint(source) as checkpoint, pytest.raises(SchemeError, match=r"wide\.weight: axis 2"):
+        registry["safetensors"]().plan(checkpoint, Recipe.of(make_scheme("symmetric", granularity="channel", axis=2)))
+
+
 def test_a_scheme_may_decline_unless_a_rule_insists(tmp_path):
     save_file({"zero.weight": torch.zeros(4, 8), "fine.weight": torch.ones(4, 8)}, tmp_path / "in")
     sentinel = make_scheme("sentinel")

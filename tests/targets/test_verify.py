@@ -147,6 +147,16 @@ def test_an_original_that_cannot_be_quantized_is_named(source, tensors, tmp_path
         mismatches(packed, tmp_path / "bad")
 
 
+def test_a_negative_zero_is_no_difference(tmp_path):
+    save_file({"a.weight": torch.tensor([[0.0, 1.0, 0.5]])}, tmp_path / "in")
+
+    def change(arrays):
+        arrays["a.min_val"][0, 0] = -0.0
+
+    packed = export(tmp_path / "in", tmp_path / "packed", SCHEMES[0])
+    assert mismatches(edited(packed, tmp_path / "edited", change), tmp_path / "in") == {}
+
+
 def test_it_can_be_stopped(source, tmp_path):
     packed = export(source, tmp_path / "packed", SCHEMES[0])
     token = Token(lambda fraction: token.cancel() if fraction > 0.5 else None)
