@@ -136,7 +136,7 @@ def _every(x: np.ndarray, pool: int, axis: int, extreme: np.ufunc) -> np.ndarray
 
 
 def spread(values: np.ndarray, percent: float = 99.9) -> tuple[float, float]:
-    """The range that holds all but the outermost values (`percent` of them), estimated from a sample of cells."""
+    """From the (100 − percent)th to the percent-th percentile of the finite values, of a sample of them."""
     flat = values.reshape(-1)
     sample = flat[:: max(1, flat.size // SAMPLE)]
     sample = sample[np.isfinite(sample)]

@@ -250,15 +250,21 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self._draw_legend(painter, head)
 
     def _draw_legend(self, painter: QPainter, head: QRectF) -> None:
-        """Entries `(text, colour, form)` from right to left; the form is box, bar, line, dashes or mark."""
+        """Entries `(text, colour, form)`, the last at the right; the form is box, bar, line, dashes or mark.
+
+        What would run into the axis' name is left out.
+        """
         metrics = QFontMetricsF(painter.font())
         right, middle = head.right(), head.center().y()
+        taken = head.left() + metrics.horizontalAdvance(self.left.name) + 10
         for text, colour, form in reversed(self.legend):
             width = metrics.horizontalAdvance(text)
+            if right - width - 16 < taken:
+                break
             painter.setPen(QColor(self.theme.muted))
             painter.drawText(QPointF(right - width, middle + metrics.ascent() / 2 - 1), text)
             self._draw_swatch(painter, QRectF(right - width - 16, middle - 4, 11, 8), colour, form)
-            right -= width + 28
+            right -= width + 26
 
     def _draw_swatch(self, painter: QPainter, rect: QRectF, colour: str, form: str) -> None:
         painter.setPen(QPen(QColor(colour), 2 if form == "line" else 1))

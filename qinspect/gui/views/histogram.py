@@ -19,7 +19,8 @@ from qinspect.gui.views.plot_view import PlotView, choice, toggle
 from qinspect.session import Inspection
 
 MOST_LEVELS = 64
-"""More lines than this are a grey wall."""
+LEVEL_PIXELS = 4
+"""More lines than this, or closer ones, are a grey wall."""
 
 BAR_PIXELS = 1.5
 """A bin in view is at least so wide."""
@@ -39,7 +40,7 @@ class HistogramView(PlotView):
     order: ClassVar[int] = 10
 
     def __init__(self) -> None:
-        plot = Plot(Axis("bottom"), Axis("left", "weights a bin", short), zooms=(True, False))
+        plot = Plot(Axis("bottom"), Axis("left", "count", short), zooms=(True, False))
         super().__init__(plot)
         self.plot = plot
         self._levels = pg.PlotCurveItem(connect="pairs")
@@ -70,7 +71,7 @@ class HistogramView(PlotView):
         shown = self._histogram(inspection)
         low, high = _range(shown)
         self.plot.bottom.describe("code units" if self._in_code_units else "weight")
-        self.plot.left.describe("weights a bin", short, integer=True, decades=self._log.isChecked())
+        self.plot.left.describe("count", short, integer=True, decades=self._log.isChecked())
         content = QRectF(low, 0, high - low, 1)
         keep = keep and not (self._in_code_units and self._codes != inspection.scheme.code_range)
         self._codes = inspection.scheme.code_range
@@ -168,11 +169,19 @@ class HistogramView(PlotView):
         low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)
         inside = (levels >= low) & (levels <= high)
         used = inside & (counts > 0)
-        if np.count_nonzero(inside) <= MOST_LEVELS:
+        if self._has_room_for(levels[inside]):
             return levels[inside], f"Levels in view: {np.count_nonzero(inside)}, in use: {np.count_nonzero(used)}."
-        if np.count_nonzero(used) <= MOST_LEVELS:
+        if self._has_room_for(levels[used]):
             return levels[used], f"Drawn are only the levels in use: {np.count_nonzero(used)}."
         return none, f"{np.count_nonzero(inside):,} levels in view: zoom in to see them."
+
+    def _has_room_for(self, levels: np.ndarray) -> bool:
+        """Whether lines at these levels can be told apart."""
+        (low, high), _ = self.plot.box.viewRange()
+        if levels.size < 2:
+            return True
+        pixels = float(np.median(np.diff(levels))) / (high - low) * self.plot.area.width()
+        return levels.size <= MOST_LEVELS and pixels >= LEVEL_PIXELS
 
     # Words.
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF
+from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtWidgets import QWidget
 
 from qinspect.gui.axes import Axis, number, plain, short
@@ -52,7 +52,7 @@ class OccupancyView(PlotView):
     order: ClassVar[int] = 20
 
     def __init__(self) -> None:
-        plot = Plot(Axis("bottom", "code", integer=True), Axis("left", "% of weights"), zooms=(True, False))
+        plot = Plot(Axis("bottom", "code", integer=True), Axis("left", "share, %"), zooms=(True, False))
         super().__init__(plot)
         self.plot = plot
         self._used = pg.PlotCurveItem([0, 1], [0], stepMode="center", fillLevel=0)
@@ -75,9 +75,7 @@ class OccupancyView(PlotView):
         counts = inspection.usage.counts
         first = inspection.usage.first
         content = QRectF(first - 0.5 - 0.01 * counts.size, 0, counts.size * 1.02, 1)
-        self.plot.left.describe(
-            "% of weights", short if self._log.isChecked() else plain, decades=self._log.isChecked()
-        )
+        self.plot.left.describe("share, %", short if self._log.isChecked() else plain, decades=self._log.isChecked())
         keep = keep and self._codes == (first, counts.size)
         self._codes = first, counts.size
         self.plot.set_content(content, least=(min(8, counts.size), 0), keep=keep)
@@ -103,7 +101,7 @@ class OccupancyView(PlotView):
         self._used.setData(edges, values, fillLevel=floor, brush=translucent(theme.decoded, 190), pen=None)
         edges, values = steps(found, np.where(used, floor - 0.9 * strip, floor - 0.3 * strip), floor - 0.9 * strip)
         self._unused.setData(edges, values, fillLevel=floor - 0.9 * strip, brush=pg.mkBrush(theme.unused), pen=None)
-        self._equal.setPen(pg.mkPen(theme.level, style=pg.QtCore.Qt.PenStyle.DashLine))
+        self._equal.setPen(pg.mkPen(theme.level, style=Qt.PenStyle.DashLine))
         self._equal.setPos(float(self._height(np.array([equal]))[0]))
         self._describe(found)
 
@@ -124,7 +122,7 @@ class OccupancyView(PlotView):
         self.plot.legend = [
             ("used", theme.decoded, "bar"),
             *([("unused", theme.unused, "bar")] if (found.share == 0).any() else []),
-            ("equal share", theme.level, "dashes"),
+            ("equal", theme.level, "dashes"),
         ]
         self.hint = f"Each bar holds {found.width} codes: zoom in to see each." if found.width > 1 else ""
 
@@ -138,12 +136,12 @@ class OccupancyView(PlotView):
         if found.width == 1:
             self.plot.mark(code)
             count = int(usage.counts[code - usage.first])
-            return f"code {number_of_code(code)}{self._level(inspection, code)}:  {share(count, usage.counts)}"
+            return f"code {code_text(code)}{self._level(inspection, code)}:  {share(count, usage.counts)}"
         start = (code - usage.first) // found.width * found.width
         stop = min(start + found.width, usage.counts.size)
         self.plot.mark(usage.first + (start + stop - 1) / 2)
         count = int(usage.counts[start:stop].sum())
-        codes = f"codes {number_of_code(usage.first + start)} … {number_of_code(usage.first + stop - 1)}"
+        codes = f"codes {code_text(usage.first + start)} … {code_text(usage.first + stop - 1)}"
         return f"{codes}:  {share(count, usage.counts)}"
 
     def _level(self, inspection: Inspection, code: int) -> str:
@@ -164,7 +162,7 @@ def steps(found: Bars, values: np.ndarray, between: float) -> tuple[np.ndarray, 
     return edges, heights
 
 
-def number_of_code(code: int) -> str:
+def code_text(code: int) -> str:
     """A code, with a true minus sign."""
     return f"{code}".replace("-", "−")
 
