@@ -16,14 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from qinspect import __version__, report
+from qinspect import __version__, report, scheme_flags
 from qinspect.assets import resource
-from qinspect.errors import FormatError, QInspectError, SchemeError, UnsupportedError, printable
+from qinspect.errors import FormatError, QInspectError, UnsupportedError, printable
 from qinspect.formats.checkpoint import Checkpoint
 from qinspect.formats.open import open_checkpoint
-from qinspect.quant.parameter import Parameter
 from qinspect.quant.scheme import Scheme, make_scheme
-from qinspect.quant.scheme import registry as schemes
 from qinspect.recipe import Recipe
 from qinspect.session import LayerReport, Request, Session, evaluate, measure_all, total
 from qinspect.targets.target import Plan, Report
@@ -50,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except (QInspectError, OSError) as error:
+    except QInspectError as error:
         report.complain(error)
+    except OSError as error:
+        report.complain(f"{error.filename or 'the system'}: {error.strerror or error}")
     except MemoryError as error:
         report.complain(f"there is not enough memory: {error}")
     return 1
@@ -74,7 +74,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         argv = ["gui", *argv]
     args = parser.parse_args(argv)
     if hasattr(args, "scheme"):
-        args.named, args.scheme = args.scheme is not None, _scheme(args)
+        args.named, args.scheme = args.scheme is not None, scheme_flags.scheme_of(args)
     return args
 
 
@@ -84,6 +84,9 @@ def _verb(verbs: Any, name: str, verb: Verb, help: str) -> argparse.ArgumentPars
     return parser
 
 
+_ASSUMED = "of packed layers, where the file does not tell"
+
+
 def _add_verbs(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
     gui = add("gui", _gui, "Open the window.")
     gui.add_argument("file", nargs="?", metavar="FILE", help="a checkpoint to begin with")
@@ -91,40 +94,34 @@ def _add_verbs(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None
     info = add("info", _info, "List the tensors of a checkpoint, from its headers alone.")
     analyze = add("analyze", _analyze, "Measure what quantization does to every layer.")
     export = add("export", _export, "Write a packed checkpoint, read it back and compare.")
-    verify = add("verify", _verify, "Quantize the originals again and compare every code and parameter.")
-    unpack = add("unpack", _unpack, "Decode a packed checkpoint; names, shapes and types are the original ones again.")
+    verify_ = add("verify", _verify, "Quantize the originals again and compare every code and parameter.")
+    unpack_ = add("unpack", _unpack, "Decode a packed checkpoint; names, shapes and types are the original ones again.")
     shot = add("screenshot", _screenshot, "Draw the window with a checkpoint into a PNG file; needs no display.")
-    for parser in (info, analyze, export, verify, unpack, shot):
-        packed = parser in (verify, unpack)
-        parser.add_argument("file", metavar="PACKED" if packed else "FILE", help="the checkpoint")
+    for parser in (info, analyze, export, shot):
+        parser.add_argument("file", metavar="FILE", help="a checkpoint")
     for parser in (info, analyze, export):
         parser.add_argument("--json", action="store_true", help="print JSON")
     for parser in (gui, analyze, export, shot):
-        _add_scheme_flags(parser)
-    for parser in (info, verify, unpack):
-        parser.add_argument(
-            "--group-size",
-            dest="scheme.group_size",
-            type=int,
-            metavar="SIZE",
-            help="of a packed file that keeps no record",
-        )
+        scheme_flags.add(parser)
+    for parser in (verify_, unpack_):
+        parser.add_argument("file", metavar="PACKED", help="a packed checkpoint")
+    for parser in (info, verify_, unpack_):
+        parser.add_argument("--group-size", dest="scheme.group_size", type=int, metavar="SIZE", help=_ASSUMED)
 
     analyze.add_argument("--layers", metavar="GLOB", help="measure the tensors of these names; by default the layers")
     analyze.add_argument("--reference", metavar="FILE", help="the originals of a packed FILE")
-    export.add_argument("--to", choices=targets.names(), required=True, help="what to write")
+    written = " ".join(f"{target.name}: {target.summary}" for target in targets)
+    export.add_argument("--to", choices=targets.names(), required=True, help=written.replace("%", "%%"))
     export.add_argument("--recipe", metavar="JSON", help="rules a tensor; --scheme gets what they do not mention")
-    verify.add_argument("--against", metavar="FILE", required=True, help="the checkpoint that PACKED was made from")
-    for parser in (export, unpack, shot):
+    verify_.add_argument("--against", metavar="FILE", required=True, help="the checkpoint that PACKED was made from")
+    for parser in (export, unpack_, shot):
         parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the file to write")
     shot.add_argument("--layer", metavar="NAME", help="the tensor to show; by default the worst")
     shot.add_argument("--size", type=_size, default=(1600, 1000), metavar="WxH", help="in pixels (default 1600x1000)")
     shot.add_argument("--theme", choices=("dark", "light"), default="dark", help="(default dark)")
 
     demo = add("demo", _demo, "Show a small network trained on handwritten digits.")
-    demo.add_argument(
-        "--output", metavar="DIR", type=Path, default=Path("out"), help="for files, where there is no display"
-    )
+    demo.add_argument("--output", metavar="DIR", type=Path, default=Path("out"), help="for files, without a display")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -135,67 +132,16 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-# Scheme flags: one for each field that any scheme has.
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _add_scheme_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("scheme", "How weights are stored; by default base11 in groups of 128.")
-    group.add_argument("--scheme", choices=schemes.names(), help="its other flags are the parameters it has")
-    helps: dict[str, dict[str, list[str]]] = {}
-    types: dict[str, type] = {}
-    for cls in schemes:
-        for p in cls.parameters():
-            types[p.name] = p.type
-            helps.setdefault(p.name, {}).setdefault(_described(p), []).append(cls.name)
-    for name, texts in helps.items():
-        help = ". ".join(f"{text} ({', '.join(owners)})" for text, owners in texts.items())
-        metavar = name.rpartition("_")[2].upper()
-        group.add_argument(
-            _flag(name), dest=f"scheme.{name}", type=types[name], metavar=metavar, help=help.replace("%", "%%")
-        )
-
-
-def _described(p: Parameter) -> str:
-    """What a field means and what it may be."""
-    allowed = f"{p.low} to {p.high}" if p.choices is None else f"one of {', '.join(map(str, p.choices))}"
-    return f"{p.help.rstrip('.')}: {allowed}; default {p.default}"
-
-
-def _given(args: argparse.Namespace) -> dict[str, Any]:
-    """The scheme flags on the command line, by field."""
-    flags = {key.removeprefix("scheme."): value for key, value in vars(args).items() if key.startswith("scheme.")}
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def _scheme(args: argparse.Namespace) -> Scheme | None:
-    """The scheme of the flags, None if there are none; a flag that the scheme does not have ends the program."""
-    given, name = _given(args), args.scheme or "base11"
-    parameters = {p.name: p for p in schemes[name].parameters()}
-    for unknown in sorted(given.keys() - parameters):
-        args.parser.error(f"{name} has no {_flag(unknown)}; it has {', '.join(map(_flag, parameters)) or 'no flags'}")
-    for field in list(given):
-        # A group size asks for groups: `--granularity group` goes without saying.
-        needs = parameters[field].needs
-        if needs is not None and given.setdefault(*needs) != needs[1]:
-            args.parser.error(f"{_flag(field)} needs {_flag(needs[0])} {needs[1]}")
-    try:
-        scheme = make_scheme(name, **given)
-    except SchemeError as error:
-        args.parser.error(str(error))
-    return scheme if given or args.scheme else None
-
-
 # Verbs.
 
 
 def _open(args: argparse.Namespace) -> Checkpoint:
     """FILE. A group size is that of its packed layers, should it not say so itself, unless it belongs to a scheme."""
     named = getattr(args, "named", False)
-    return open_checkpoint(Path(args.file), group_size=None if named else _given(args).get("group_size"))
+    checkpoint = open_checkpoint(args.file, group_size=None if named else scheme_flags.given(args).get("group_size"))
+    for note in checkpoint.notes:
+        report.remark(f"{checkpoint.path}: {note}")
+    return checkpoint
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -214,9 +160,12 @@ def _analyze(args: argparse.Namespace) -> int:
         checkpoint = _open(args)
         session.open(checkpoint)
         if args.reference:
-            session.attach(open_checkpoint(Path(args.reference)))
+            session.attach(open_checkpoint(args.reference))
         scheme = _scheme_for(args, checkpoint)
         reports = _measured(session, scheme, args.layers)
+        unknown = [one.info.name for one in reports if one.metrics is not None and one.metrics.exact is None]
+        if args.reference and unknown:
+            report.remark(f"{args.reference}: has no tensor of the same name and shape as {report.some_names(unknown)}")
         if args.json:
             layers = [one.to_json() for one in reports]
             stated = scheme.to_json() if scheme else None
@@ -281,7 +230,7 @@ def _recipe(args: argparse.Namespace, checkpoint: Checkpoint) -> Recipe:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    with _open(args) as packed, open_checkpoint(Path(args.against)) as against:
+    with _open(args) as packed, open_checkpoint(args.against) as against:
         return _compare(packed, against)
 
 
@@ -308,16 +257,11 @@ def _gui(args: argparse.Namespace) -> int:
         raise FormatError("there is no such file, and no such verb; `qinspect --help` lists the verbs", path=args.file)
     if not _has_display():
         raise UnsupportedError("there is no display for a window; use analyze, or screenshot to draw one into a file")
-    return _show(args.file, args.scheme)
-
-
-def _show(file: str | None, scheme: Scheme | None = None) -> int:
-    code: int = _window().run(file, scheme=scheme)
-    return code
+    return int(_window().run(args.file, scheme=args.scheme))
 
 
 def _screenshot(args: argparse.Namespace) -> int:
-    with open_checkpoint(Path(args.file)) as checkpoint:
+    with open_checkpoint(args.file) as checkpoint:
         if args.layer is not None:
             checkpoint.info(args.layer)
     _draw(args.file, args.output, layer=args.layer, size=args.size, theme=args.theme, scheme=args.scheme)
@@ -333,7 +277,7 @@ def _draw(file: str, out: Path, **choices: Any) -> None:
 def _demo(args: argparse.Namespace) -> int:
     sample = resource("samples/digits.safetensors")
     if _has_display():
-        return _show(str(sample))
+        return int(_window().run(str(sample), scheme=None))
     print("There is no display for the window, so its analysis, an export and a picture of it follow.\n")
     args.output.mkdir(parents=True, exist_ok=True)
     scheme, out = make_scheme("base11"), args.output / "digits.packed.safetensors"

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 from qinspect.errors import printable
@@ -24,6 +25,8 @@ from qinspect.task import Token
 
 NAME_ROOM = 20
 """Names of tensors are never shortened to fewer characters than this."""
+FINDINGS_SHOWN = 3
+"""Different findings of one rule that are printed."""
 _LEFT = ("tensor", "shape", "type", "stored as")
 """Columns of text; all others hold numbers and are aligned on their right."""
 _NONE = "–"
@@ -45,7 +48,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_infos(checkpoint: Checkpoint) -> None:
-    """The tensors of a checkpoint in its own order, and what a person should know of the file."""
+    """The tensors of a checkpoint in its own order."""
     infos = checkpoint.infos
     size, nbytes = sum(info.size for info in infos), sum(info.nbytes for info in infos)
     columns = {
@@ -59,8 +62,6 @@ def print_infos(checkpoint: Checkpoint) -> None:
         del columns["stored as"]
     print(f"{printable(str(checkpoint.path))}: {checkpoint.format}")
     print(table(columns, spare=("type",)))
-    for note in checkpoint.notes:
-        print(wrapped(printable(note, 2000)))
 
 
 def print_analysis(scheme: Scheme | None, reports: Sequence[LayerReport]) -> None:
@@ -113,16 +114,21 @@ def _total_row(reports: Sequence[LayerReport], summary: Total) -> dict[str, str]
 
 
 def _findings(reports: Sequence[LayerReport]) -> Iterator[str]:
-    """One paragraph for each different finding, the gravest first, with the tensors that it is of."""
-    found: dict[tuple[int, str, str], list[str]] = defaultdict(list)
+    """One paragraph a rule, the gravest first: its findings of the worst layers, and how many more there are."""
+    found: dict[tuple[int, str], dict[tuple[str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
     for report in reports:
         for finding in report.findings:
             gain = f" (+{finding.gain_db:.1f} dB)" if finding.gain_db is not None else ""
-            key = SEVERITIES.index(finding.severity), finding.text, finding.remedy + gain
-            found[key].append(report.info.name)
-    for (severity, text, remedy), names in sorted(found.items(), key=lambda item: item[0][0]):
-        head = f"{SEVERITIES[severity]}: {some_names(names)}"
-        yield "\n".join([head, wrapped(text, "  "), wrapped(remedy, "  → ")])
+            kind = SEVERITIES.index(finding.severity), finding.rule
+            found[kind][finding.remedy + gain, finding.text].append(report.info.name)
+    for (severity, rule), texts in sorted(found.items(), key=lambda item: item[0][0]):
+        tensors = counted(sum(map(len, texts.values())), "tensor")
+        lines = [f"{SEVERITIES[severity]}: {rule}, {tensors}"]
+        for remedy, same in groupby(list(texts.items())[:FINDINGS_SHOWN], key=lambda item: item[0][0]):
+            lines += [wrapped(f"{some_names(names)}: {text}", "  ", "    ") for (_, text), names in same]
+            lines.append(wrapped(remedy, "  → "))
+        more = sum(map(len, list(texts.values())[FINDINGS_SHOWN:]))
+        yield "\n".join(lines + ([f"  and {counted(more, 'tensor')} more; --json lists them all"] if more else []))
 
 
 def export_json(target: str, plan: Plan, written: Report) -> dict[str, Any]:
@@ -238,7 +244,7 @@ def _sqnr(metrics: Metrics) -> str:
 def _decibels(value: float | None) -> str:
     if value is None or math.isnan(value):
         return _NONE
-    return f"{value:.2f}" if math.isfinite(value) else ("∞" if value > 0 else "−∞")
+    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else ("∞" if value > 0 else "−∞")
 
 
 def _number(value: float) -> str:

@@ -21,7 +21,7 @@ ROWS = [
     ("targets",),
     ("session", "nn"),
     ("__init__",),
-    ("gui", "report"),
+    ("gui", "report", "scheme_flags"),
     ("cli",),
     ("__main__",),
 ]
