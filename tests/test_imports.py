@@ -1,6 +1,7 @@
 """Who may import whom, read from the syntax trees of every module."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def unit(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imports(path: Path) -> list[tuple[str, str | None]]:
     """Every module that a file imports, as (dotted name, name of the outermost function around it)."""
     found = []
