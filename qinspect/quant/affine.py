@@ -57,8 +57,8 @@ def float_dtype(name: str) -> np.dtype:
     return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
-def as_scale(scale: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Float32 scales as stored: rounded to `dtype`, 1 in place of 0, and never rounded down to 0."""
+def as_scale(span: np.ndarray, steps: int, dtype: np.dtype) -> np.ndarray:
+    """`span / steps` as stored: rounded to `dtype` but never down to 0; 1 where the span is 0."""
     limits: Any = ml_dtypes.finfo(dtype)
-    stored = np.maximum(scale, np.float32(limits.smallest_subnormal)).astype(dtype)
-    return np.where(scale > 0, stored, np.ones(1, dtype)).astype(dtype)
+    stored = np.maximum(span / np.float32(steps), np.float32(limits.smallest_subnormal)).astype(dtype)
+    return np.where(span > 0, stored, np.ones(1, dtype)).astype(dtype)

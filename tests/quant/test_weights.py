@@ -147,6 +147,13 @@ class TestRange:
             assert np.abs(decoded - w).max() <= np.abs(w).max() / 100
         assert scheme.measure(w).max_error == np.abs(decoded - w).max()
 
+    @pytest.mark.parametrize("bits", [2, 8, 16])
+    @pytest.mark.parametrize("name", ["symmetric", "asymmetric"])
+    def test_the_smallest_numbers_there_are(self, name, bits):
+        w = np.array([1e-45, -1e-45, 0], np.float32)
+        scheme = make_scheme(name, bits=bits)
+        assert np.array_equal(scheme.dequantize(scheme.quantize(w)), w)
+
     def test_one_weight(self):
         for scheme in (make_scheme("base11"), make_scheme("symmetric"), make_scheme("asymmetric", offset="minimum")):
             assert scheme.dequantize(scheme.quantize(np.float32(0.375))) == 0.375

@@ -45,13 +45,13 @@ class Asymmetric(Affine):
 
     def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
         """The ends of the range get the end codes."""
-        top = np.float32(self.code_range[1])
+        top = self.code_range[1]
         if self.offset == "minimum":
             minimum = low.astype(self.scale_dtype)
             span = np.maximum(high - minimum.astype(np.float32), np.float32(0))
-            return {"scale": as_scale(span / top, self.scale_dtype), "minimum": minimum}
+            return {"scale": as_scale(span, top, self.scale_dtype), "minimum": minimum}
         low, high = np.minimum(low, np.float32(0)), np.maximum(high, np.float32(0))
-        scale = as_scale((high - low) / top, self.scale_dtype)
+        scale = as_scale(high - low, top, self.scale_dtype)
         zero = np.clip(-np.rint(low / scale.astype(np.float32)), 0, top)
         return {"scale": scale, "zero_point": zero.astype(self.code_dtype)}
 

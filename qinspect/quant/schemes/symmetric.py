@@ -32,8 +32,7 @@ class Symmetric(Affine):
 
     def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
         """The largest magnitude gets the highest code."""
-        scale = np.maximum(-low, high) / np.float32(self.code_range[1])
-        return {"scale": as_scale(scale, self.scale_dtype)}
+        return {"scale": as_scale(np.maximum(-low, high), self.code_range[1], self.scale_dtype)}
 
     def grid(self, params: Mapping[str, np.ndarray]) -> Grid:
         """Multiples of the scale."""
