@@ -155,7 +155,7 @@ def inspect(request: Request, *, preview: bool = False, token: Token | None = No
         return Inspection(
             request.info, scheme, quantized, weights, metrics,
             find(Case(quantized.shape, scheme, metrics, low, high)),
-            analysis.histogram(quantized, weights, (low, high), token=token),
+            analysis.histogram(quantized, weights, _widened(low, high), token=token),
             analysis.histogram(quantized, weights, (first - 0.5, last + 0.5), code_units=True, token=token),
             analysis.CodeUsage(first, metrics.counts),
             analysis.scale_map(quantized),
@@ -164,6 +164,12 @@ def inspect(request: Request, *, preview: bool = False, token: Token | None = No
         )  # fmt: skip
     except QInspectError as error:
         raise error.within(path=request.checkpoint.path, tensor=request.info.name) from None
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """Limits with half a bin to spare: rounded parameters put the end levels a little beyond the extreme weights."""
+    spare = (high - low) / (2 * analysis.BINS)
+    return low - spare, high + spare
 
 
 @dataclass(frozen=True)

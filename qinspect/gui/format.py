@@ -17,10 +17,13 @@ def decibels(value: float | None) -> str:
 
 
 def magnitude(value: float | None) -> str:
-    """Three significant digits, as `0.0123` or `1.2e−05`."""
+    """Three significant digits, as `0.0123` or `1.23e−5`."""
     if value is None or math.isnan(value):
         return NONE
-    return (f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}").replace("-", "−")
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3g}".replace("-", "−")
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−")
 
 
 def nbytes(value: float | None) -> str:

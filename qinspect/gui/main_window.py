@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence
+from PySide6.QtCore import QSettings, Qt, QTimer
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
@@ -27,11 +27,13 @@ from qinspect.assets import resource
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.gui import format as fmt
+from qinspect.gui import menus
 from qinspect.gui import theme as themes
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
 from qinspect.gui.frame import ElidedLabel, ViewGrid
 from qinspect.gui.layer_table import LayerTable
+from qinspect.gui.preferences import Preferences
 from qinspect.gui.readout import FindingsList, Readout
 from qinspect.gui.scheme_form import SchemeForm
 from qinspect.gui.status import StatusBar
@@ -39,8 +41,6 @@ from qinspect.gui.welcome import Welcome
 from qinspect.quant.scheme import Scheme
 from qinspect.session import Inspection, LayerReport
 
-RECENT_LIMIT = 10
-LAYOUT_VERSION = 1
 OPEN_FILTER = "Checkpoints (*.safetensors *.json *.pt *.pth *.bin *.npz *.npy);;All files (*)"
 
 
@@ -49,7 +49,7 @@ class MainWindow(QMainWindow):
 
     def __init__(self, settings: QSettings) -> None:
         super().__init__()
-        self.settings = settings
+        self.preferences = Preferences(settings)
         self.controller = Controller(self)
         self.setWindowTitle("qinspect")
         self.setAcceptDrops(True)
@@ -66,10 +66,12 @@ class MainWindow(QMainWindow):
         self._layer_facts = QLabel(self)
         self._wanted_layer: str | None = None
         self._build()
-        self._build_menus()
+        menus.build(self)
         self._connect()
-        self.set_theme(self._saved_theme())
-        self._restore()
+        self.set_theme(self._preferred_theme())
+        self.welcome.show_recent(self.preferences.recent())
+        if not self.preferences.restore_layout(self, self.splitter):
+            self.resize(1600, 1000)
         QTimer.singleShot(0, self.build_views)
 
     # Building.
@@ -157,47 +159,9 @@ class MainWindow(QMainWindow):
             view.show_inspection(None, "Select a layer in the table.")
             self.grid.add(view)
 
-    def _build_menus(self) -> None:
-        bar = self.menuBar()
-        file = bar.addMenu("&File")
-        self._action(file, "&Open…", QKeySequence.StandardKey.Open, self._on_open)
-        self._recent = file.addMenu("Open &recent")
-        self._recent.aboutToShow.connect(self._fill_recent)
-        self._action(file, "Open &sample network", None, self.open_sample)
-        self._action(file, "&Attach originals of a packed file…", None, self._on_attach)
-        self._action(file, "Re&load", "F5", self.controller.reload)
-        file.addSeparator()
-        self._action(file, "&Export…", "Ctrl+E", self.show_export)
-        self._action(file, "Save &picture of the window…", "Ctrl+Shift+S", self._on_picture)
-        file.addSeparator()
-        self._action(file, "&Quit", "Ctrl+Q", self.close)
-        layer = bar.addMenu("&Layer")
-        self._action(layer, "&Next", "Alt+Down", lambda: self.table.step(1))
-        self._action(layer, "&Previous", "Alt+Up", lambda: self.table.step(-1))
-        self._action(layer, "&Find…", QKeySequence.StandardKey.Find, self.table.filter.setFocus)
-        layer.addSeparator()
-        self._action(layer, "Fewer &bits", "[", lambda: self.form.nudge("bits", -1))
-        self._action(layer, "&More bits", "]", lambda: self.form.nudge("bits", 1))
-        self._action(layer, "Smaller &groups", "Shift+[", lambda: self.form.nudge("group_size", -1))
-        self._action(layer, "&Larger groups", "Shift+]", lambda: self.form.nudge("group_size", 1))
-        view = bar.addMenu("&View")
-        for name in themes.THEMES:
-            self._action(view, f"{name.capitalize()} theme", None, lambda name=name: self.choose_theme(name))
-        self._action(view, "Theme of the system", None, lambda: self.choose_theme("system"))
-        shown = bar.addMenu("&Help")
-        self._action(shown, "&About qinspect", None, self._on_about)
-
-    def _action(self, menu: object, text: str, key: object, slot: object) -> QAction:
-        action = QAction(text, self)
-        if key is not None:
-            action.setShortcut(QKeySequence(key))  # type: ignore[call-overload]
-        action.triggered.connect(lambda _=False: slot())  # type: ignore[operator]
-        menu.addAction(action)  # type: ignore[attr-defined]
-        return action
-
     def _connect(self) -> None:
         controller = self.controller
-        self.welcome.open_requested.connect(self._on_open)
+        self.welcome.open_requested.connect(self.choose_file)
         self.welcome.sample_requested.connect(self.open_sample)
         self.welcome.recent_requested.connect(self.open)
         self.table.picked.connect(controller.select)
@@ -223,12 +187,14 @@ class MainWindow(QMainWindow):
         """Open the network that ships with the program."""
         self.open(resource("samples/digits.safetensors"))
 
-    def _on_open(self) -> None:
+    def choose_file(self) -> None:
+        """Ask for a checkpoint to open."""
         path, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", OPEN_FILTER)
         if path:
             self.open(path)
 
-    def _on_attach(self) -> None:
+    def choose_originals(self) -> None:
+        """Ask for the originals of the packed file that is open."""
         path, _ = QFileDialog.getOpenFileName(self, "Attach the originals", "", OPEN_FILTER)
         if path:
             self.controller.attach(path)
@@ -247,7 +213,7 @@ class MainWindow(QMainWindow):
 
     def _on_opened(self, checkpoint: Checkpoint) -> None:
         self.setWindowTitle(f"{printable(checkpoint.path.name)} — qinspect")
-        self._remember(checkpoint.path)
+        self.preferences.remember(checkpoint.path)
         self.pages.setCurrentWidget(self.splitter)
         self._dock.show()
         self.form.offer_stored(any(info.qtype for info in checkpoint.infos))
@@ -318,12 +284,14 @@ class MainWindow(QMainWindow):
         self._panels.setCurrentWidget(self.export_pane)
         self.export_pane.target.setFocus()
 
-    def _on_picture(self) -> None:
+    def save_picture(self) -> None:
+        """Ask where to, and save what the window shows."""
         path, _ = QFileDialog.getSaveFileName(self, "Save a picture of the window", "qinspect.png", "*.png")
         if path and not self.grab().save(path):
             self.show_error(f"{path}: the picture could not be written; choose another folder")
 
-    def _on_about(self) -> None:
+    def show_about(self) -> None:
+        """Say what this program is."""
         from qinspect import __version__
 
         QMessageBox.about(
@@ -337,11 +305,11 @@ class MainWindow(QMainWindow):
 
     def choose_theme(self, name: str) -> None:
         """Use a theme from now on; "system" follows the desktop."""
-        self.settings.setValue("theme", name)
-        self.set_theme(self._saved_theme())
+        self.preferences.theme = name
+        self.set_theme(self._preferred_theme())
 
-    def _saved_theme(self) -> themes.Theme:
-        return themes.THEMES.get(str(self.settings.value("theme", "system")), themes.system_theme())
+    def _preferred_theme(self) -> themes.Theme:
+        return themes.THEMES.get(self.preferences.theme, themes.system_theme())
 
     def set_theme(self, theme: themes.Theme) -> None:
         """Recolour everything."""
@@ -356,37 +324,12 @@ class MainWindow(QMainWindow):
         if self.controller.session.checkpoint is not None:
             self.table.show_infos(self.controller.session.checkpoint.infos)
             self._on_chosen(self.controller.scheme)
-
-    def recent(self) -> list[str]:
-        """Files that were open lately and still exist, the newest first."""
-        kept = self.settings.value("recent", [])
-        paths = [kept] if isinstance(kept, str) else list(kept or [])
-        return [path for path in paths if Path(path).exists()]
-
-    def _remember(self, path: Path) -> None:
-        known = str(path.resolve())
-        self.settings.setValue("recent", [known, *(p for p in self.recent() if p != known)][:RECENT_LIMIT])
-
-    def _fill_recent(self) -> None:
-        self._recent.clear()
-        for path in self.recent():
-            self._action(self._recent, printable(path, 80), None, lambda path=path: self.open(path))
-
-    def _restore(self) -> None:
-        self.welcome.show_recent(self.recent())
-        if self.settings.value("layout", 0, type=int) == LAYOUT_VERSION:
-            geometry, splitter = self.settings.value("geometry"), self.settings.value("splitter")
-            if isinstance(geometry, QByteArray) and isinstance(splitter, QByteArray):
-                self.restoreGeometry(geometry)
-                self.splitter.restoreState(splitter)
-                return
-        self.resize(1600, 1000)
+            if self.controller.info is not None:
+                self.table.select(self.controller.info.name)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end all work before any widget dies."""
-        self.settings.setValue("layout", LAYOUT_VERSION)
-        self.settings.setValue("geometry", self.saveGeometry())
-        self.settings.setValue("splitter", self.splitter.saveState())
+        self.preferences.save_layout(self, self.splitter)
         self.controller.shutdown()
         super().closeEvent(event)
 

@@ -178,7 +178,7 @@ def test_dropping_a_file_opens_it(window, settle, qtbot, model):
     QApplication.sendEvent(window, QDropEvent(QPointF(400, 300), *how))
     settle(window)
     assert window.controller.session.checkpoint.path.name == model.name
-    assert window.recent() == [str(model.resolve())]
+    assert window.preferences.recent() == [str(model.resolve())]
 
 
 def test_the_sample_shows_accuracy_before_and_after(window, settle):
