@@ -33,7 +33,8 @@ class Log:
         return callback
 
     def job(self, work, **more):
-        return Job("job", work, self.note("done"), self.note("failed"), self.note("part"), self.note("cancelled"), **more)
+        callbacks = (self.note(kind) for kind in ("done", "failed", "part", "cancelled"))
+        return Job("job", work, *callbacks, **more)
 
 
 def waiting_for(event: threading.Event, value):

@@ -51,7 +51,8 @@ def cell_centre(window, name, column):
 
 
 def click_row(window, qtbot, name):
-    qtbot.mouseClick(window.table.view.viewport(), Qt.MouseButton.LeftButton, pos=cell_centre(window, name, columns.NAME))
+    centre = cell_centre(window, name, columns.NAME)
+    qtbot.mouseClick(window.table.view.viewport(), Qt.MouseButton.LeftButton, pos=centre)
 
 
 def click_header(window, qtbot, column):
