@@ -255,7 +255,7 @@ def _unpack(args: argparse.Namespace) -> int:
 def _gui(args: argparse.Namespace) -> int:
     if args.file is not None and not Path(args.file).exists():
         raise FormatError("there is no such file, and no such verb; `qinspect --help` lists the verbs", path=args.file)
-    if not _has_display():
+    if not _has_display() and not os.environ.get("QT_QPA_PLATFORM"):
         raise UnsupportedError("there is no display for a window; use analyze, or screenshot to draw one into a file")
     return int(_window().run(args.file, scheme=args.scheme))
 
@@ -295,9 +295,9 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _has_display() -> bool:
-    """Whether a window can appear; Qt itself ends the process where none can."""
-    if "QT_QPA_PLATFORM" in os.environ:
-        return os.environ["QT_QPA_PLATFORM"] != "offscreen"
+    """Whether a window can be seen; Qt itself ends the process where none can even be made."""
+    if platform := os.environ.get("QT_QPA_PLATFORM"):
+        return platform != "offscreen"
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

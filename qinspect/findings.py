@@ -132,10 +132,11 @@ def clipping(case: Case) -> Iterator[Finding]:
     m = case.metrics
     cost = m.sqnr_in_range_db - m.sqnr_db
     if 0 < m.clipped < 0.5 and cost > 0.5:
+        costs = f"costs {cost:.1f} dB" if math.isfinite(cost) else "is all the error there is"
         yield Finding(
             "clipped", "warning",
-            f"{m.clipped:.2%} of the weights lie beyond the end codes; that costs {cost:.1f} dB.",
-            "Widen the range, or use more groups.", cost,
+            f"{m.clipped:.2%} of the weights lie beyond the end codes; that {costs}.",
+            "Widen the range, or use more groups.", cost if math.isfinite(cost) else None,
         )  # fmt: skip
 
 
