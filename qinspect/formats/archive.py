@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from qinspect.errors import FormatError, UnsupportedError
+from qinspect.errors import FormatError, UnsupportedError, printable
 from qinspect.formats.stored import MappedFile, unreadable
 
 SIGNATURE = b"PK\x03\x04"
@@ -64,7 +64,7 @@ def entries(file: MappedFile) -> dict[str, Entry]:
         entry = _entry(file, info, end, directory)
         end = entry.offset + entry.nbytes
         if entry.name in found:
-            raise FormatError(f"the archive holds {entry.name!r} twice", path=file.path)
+            raise FormatError(f"the archive holds {printable(entry.name)} twice", path=file.path)
         found[entry.name] = entry
     return found
 
@@ -73,18 +73,20 @@ def _entry(file: MappedFile, info: zipfile.ZipInfo, start: int, stop: int) -> En
     """One entry, which must lie between `start` and `stop`."""
     at = info.header_offset
     if not start <= at <= stop - 30:
-        raise FormatError(f"entry {info.filename!r} overlaps another or lies outside of the archive", path=file.path)
+        raise FormatError(
+            f"entry {printable(info.filename)} overlaps another or lies outside of the archive", path=file.path
+        )
     header = file.at(at, 30).tobytes()
     signature, flags, method, name_length, extra_length = struct.unpack("<4s2xHH16xHH", header)
     offset = at + 30 + name_length + extra_length
     name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
     if offset + info.compress_size > stop:
-        raise FormatError(f"entry {info.filename!r} reaches beyond its place in the archive", path=file.path)
+        raise FormatError(f"entry {printable(info.filename)} reaches beyond its place in the archive", path=file.path)
     if signature != SIGNATURE or method != info.compress_type or file.at(at + 30, name_length).tobytes() != name:
-        raise FormatError(f"entry {info.filename!r} contradicts the archive's directory", path=file.path)
+        raise FormatError(f"entry {printable(info.filename)} contradicts the archive's directory", path=file.path)
     if (flags | info.flag_bits) & ~_ALLOWED_FLAGS:
-        raise UnsupportedError(f"entry {info.filename!r} is encrypted or of an unusual kind", path=file.path)
+        raise UnsupportedError(f"entry {printable(info.filename)} is encrypted or of an unusual kind", path=file.path)
     compressed = method != zipfile.ZIP_STORED
     if not compressed and info.compress_size != info.file_size:
-        raise FormatError(f"entry {info.filename!r} has two different sizes", path=file.path)
+        raise FormatError(f"entry {printable(info.filename)} has two different sizes", path=file.path)
     return Entry(info.filename, offset, info.compress_size, info.file_size, info.CRC, compressed)

@@ -59,7 +59,8 @@ def unknown(path: Path, head: bytes) -> QInspectError:
     except UnicodeDecodeError:
         text = ""
     if text and sum(char.isprintable() or char.isspace() for char in text) == len(text):
-        return FormatError(f"this is a text file, not a checkpoint; it begins with {printable(text, 40)!r}", path=path)
+        begin = printable(text.strip(), 40)
+        return FormatError(f"this is a text file, not a checkpoint; it begins with: {begin}", path=path)
     return FormatError(
         f"this is not a checkpoint that can be read; it begins with bytes {head[:8].hex(' ')}", path=path
     )

@@ -146,7 +146,7 @@ class Npy(Reader):
             header = parse_header(file.at(0, min(file.nbytes, _HEADER_LIMIT + 12)).tobytes())
         except QInspectError as error:
             raise error.within(path=path) from None
-        if header.nbytes + header.data_nbytes > file.nbytes:
+        if header.nbytes + header.data_nbytes > file.nbytes and not header.dtype.hasobject:
             raise truncated(path, header.nbytes + header.data_nbytes, file.nbytes)
         row = header.row(path.stem)
         return StoredCheckpoint(path, cls.title, [(row, Plain(file, 0, header))], file=file)
@@ -182,7 +182,7 @@ def _member(file: MappedFile, entry: Entry) -> tuple[TensorInfo, Plain | Deflate
     name = entry.name.removesuffix(".npy")
     try:
         header = parse_header(_unpack(file, entry, min(entry.size, _HEADER_LIMIT + 12)))
-        if header.nbytes + header.data_nbytes != entry.size:
+        if header.nbytes + header.data_nbytes != entry.size and not header.dtype.hasobject:
             raise FormatError(f"its {entry.size} bytes do not hold {header.dtype} {list(header.shape)}")
     except QInspectError as error:
         raise error.within(path=file.path, tensor=name) from None

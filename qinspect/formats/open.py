@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qinspect.errors import FormatError, QInspectError
+from qinspect.errors import FormatError, QInspectError, printable
 from qinspect.formats.checkpoint import Checkpoint, Reader, registry
 from qinspect.formats.magic import foreign, unknown
 from qinspect.formats.stored import unreadable
@@ -54,18 +54,19 @@ def _reader(path: Path, head: bytes) -> type[Reader]:
 
 
 def _file(path: Path) -> Path:
-    """`path`, or what is to be opened in it if it is a folder: an index, else the only checkpoint."""
+    """`path`, or what is to be opened in it if it is a folder: an index before files, safetensors before others."""
     try:
         if not path.is_dir():
             return path
-        names = sorted(path.iterdir())
+        files = sorted(file for file in path.iterdir() if file.is_file())
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    for suffixes in (".index.json",), tuple(suffix for reader in registry for suffix in reader.suffixes):
-        found = [name for name in names if name.name.endswith(suffixes) and name.is_file()]
+    others = tuple(suffix for reader in registry for suffix in reader.suffixes)
+    for suffixes in (".safetensors.index.json", ".index.json", ".safetensors", others):
+        found = [file for file in files if file.name.endswith(suffixes)]
         if len(found) == 1:
             return found[0]
         if found:
-            some = ", ".join(name.name for name in found[:8])
+            some = ", ".join(printable(file.name) for file in found[:8])
             raise FormatError(f"this folder holds several checkpoints; choose one of {some}", path=path)
     raise FormatError("this folder holds no checkpoint", path=path)

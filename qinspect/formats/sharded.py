@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from qinspect.errors import FormatError, QInspectError
+from qinspect.errors import FormatError, QInspectError, printable
 from qinspect.formats.checkpoint import Checkpoint, Reader
 from qinspect.formats.open import open_container
 from qinspect.formats.stored import MappedFile
@@ -67,7 +67,9 @@ class ShardedCheckpoint(Checkpoint):
             info for name, shard in shards.items() for info in shard.infos if places.get(info.name) == name
         )
         for missing in places.keys() - {info.name for info in self.infos}:
-            raise FormatError(f"the shard {places[missing]!r} does not hold this tensor", path=path, tensor=missing)
+            raise FormatError(
+                f"the shard {printable(places[missing])} does not hold this tensor", path=path, tensor=missing
+            )
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -106,7 +108,7 @@ def _weight_map(path: Path) -> dict[str, str]:
         raise FormatError("this JSON file has no weight_map: it is no index of a checkpoint's shards", path=path)
     for shard in places.values():
         if not _plain_name(shard):
-            text = f"the index names the shard {shard!r}, which is not a checkpoint file beside it"
+            text = f"the index names the shard {printable(str(shard))}, which is not a checkpoint file beside it"
             raise FormatError(text, path=path)
     return places
 

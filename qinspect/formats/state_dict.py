@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qinspect.errors import FormatError
+from qinspect.formats.native import VERSION_KEY
 from qinspect.formats.pickles import PERSISTENT, Global, Key, Object
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "net", "network")
@@ -33,7 +34,17 @@ STORAGES = {
 }  # fmt: skip
 """Types by the storage class that stands for them; tensors of other types lie in an untyped storage."""
 
-_REBUILD = "torch._utils._rebuild_"
+_REBUILDS = ("torch._utils._rebuild_", "torch._tensor._rebuild_")
+_SETS = ("builtins.set", "__builtin__.set")
+_HARMLESS = (
+    *_SETS,
+    PERSISTENT,
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "torch.Size",
+    "torch.device",
+    "torch.serialization._get_layout",
+)
 _DEPTH = 100
 _ENTRIES = 1_000_000
 _DIMENSIONS = 64
@@ -82,7 +93,8 @@ def contents_of(tree: Any) -> Contents:
     walk = _Walk()
     walk.visit(tree, "", 0)
     found = walk.found
-    if found.tensors and all(tensor.name.startswith("module.") for tensor in found.tensors):
+    ours = VERSION_KEY in found.attributes.get("", {})  # a file that this program wrote has the names that it means
+    if found.tensors and not ours and all(tensor.name.startswith("module.") for tensor in found.tensors):
         return _without_module(found)
     return found
 
@@ -107,7 +119,7 @@ class _Walk:
         self.visited += 1
         if depth > _DEPTH or self.visited > _ENTRIES:
             raise FormatError("its pickle nests too deep, or holds too many entries, to be a checkpoint")
-        if isinstance(value, Object) and value.origin.startswith(_REBUILD):
+        if isinstance(value, Object) and value.origin.startswith(_REBUILDS):
             self.visit_tensor(value, prefix, depth)
             return
         entries = _entries(value)
@@ -128,7 +140,7 @@ class _Walk:
                     self.found.attributes[f"{prefix}{key}" if key else prefix.removesuffix(".")] = held
 
     def visit_tensor(self, call: Object, prefix: str, depth: int) -> None:
-        name, kind = prefix.removesuffix("."), call.origin.removeprefix(_REBUILD)
+        name, kind = prefix.removesuffix("."), call.origin.partition("._rebuild_")[2]
         match kind, call.args:
             case ("parameter" | "parameter_with_state", (inner, *_)):
                 self.visit(inner, prefix, depth + 1)
@@ -208,4 +220,11 @@ def _entries(value: Any) -> dict[str | Key, Any]:
 def _temporary(state: dict[str | Key, Any]) -> Iterable[Any]:
     """Names of buffers that a state dict leaves out."""
     names = state.get("_non_persistent_buffers_set")
+    if isinstance(names, Object) and names.origin in _SETS and names.args:
+        names = names.args[0]
     return names if isinstance(names, list) else ()
+
+
+def is_understood(made: Object) -> bool:
+    """Whether a checkpoint may ask for this without being told that it was refused: it only holds data."""
+    return made.origin in _HARMLESS or made.origin.startswith((*_REBUILDS, "__torch__."))

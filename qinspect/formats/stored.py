@@ -46,15 +46,15 @@ class MappedFile:
 
     def at(self, offset: int, nbytes: int) -> np.ndarray:
         """`nbytes` bytes from `offset` on, uint8, read-only; FormatError if the file has changed or is closed."""
-        if self._map is None:
-            raise FormatError("the file was closed; open it again", path=self.path)
-        if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
+        if offset + nbytes > self.nbytes:
             raise truncated(self.path, offset + nbytes, self.nbytes)
         self.check()
-        return np.frombuffer(self._map, np.uint8, nbytes, offset)
+        return np.frombuffer(self._map, np.uint8, nbytes, offset)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """FormatError if the file is no longer the one that was opened."""
+        """FormatError if the file is no longer the one that was opened, or was closed."""
+        if self._map is None:
+            raise FormatError("the file was closed; open it again", path=self.path)
         try:
             same = _identity(self.path.stat()) == self._identity
         except OSError:

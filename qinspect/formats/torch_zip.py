@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,20 +20,12 @@ from qinspect.formats.archive import Entry
 from qinspect.formats.checkpoint import Checkpoint, Reader, TensorInfo
 from qinspect.formats.dtypes import stored_nbytes
 from qinspect.formats.native import LAYERS_KEY, RECORD_KEY
-from qinspect.formats.pickles import PERSISTENT, Key, Object
-from qinspect.formats.state_dict import Contents, StoredTensor, contents_of
+from qinspect.formats.pickles import Key, Object
+from qinspect.formats.state_dict import Contents, StoredTensor, contents_of, is_understood
 from qinspect.formats.stored import MappedFile, Span, StoredCheckpoint
 
 _LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """The pickled magic number with which torch before 1.6 began."""
-_INNOCENT = {
-    "collections.OrderedDict",
-    "collections.defaultdict",
-    "torch.Size",
-    "torch.device",
-    "torch.serialization._get_layout",
-}
-"""What checkpoints call for no more than holding data; it is not called either, but needs no mention."""
 _NAMED = 8
 """Names in a note; the rest is counted."""
 
@@ -67,9 +60,9 @@ class TorchZip(Reader):
 
 
 class TorchCheckpoint(StoredCheckpoint):
-    """An open torch file; `storages` are the entries that hold its tensors, by name."""
+    """An open torch file; `storages` are the entries in which its tensors lie, each by the name of its first tensor."""
 
-    storages: Mapping[str, Entry]
+    storages: Mapping[str, Entry] = MappingProxyType({})
 
     def checksums(self) -> Iterator[tuple[str, int, np.ndarray]]:
         """What the archive keeps of every storage; torch writes 0 where it was told not to compute it."""
@@ -88,16 +81,17 @@ def _checkpoint(file: MappedFile, title: str) -> Checkpoint:
     _check_byteorder(file, entries.get(f"{root}byteorder"))
     tree, objects = pickles.parse(_bytes(file, entries[f"{root}data.pkl"]))
     contents = contents_of(tree)
-    storages = {name: entry for name, entry in entries.items() if name.startswith(f"{root}data/")}
+    storages = {tensor.key: entries.get(f"{root}data/{tensor.key}") for tensor in contents.tensors}
     checkpoint = TorchCheckpoint(
         file.path,
         title,
-        [_tensor(file, tensor, storages.get(f"{root}data/{tensor.key}")) for tensor in contents.tensors],
+        [_tensor(file, tensor, storages[tensor.key]) for tensor in contents.tensors],
         file=file,
         metadata=_metadata(contents),
         notes=[*_notes(contents), *_refusals(objects)],
     )
-    checkpoint.storages = storages
+    first = {tensor.key: tensor.name for tensor in reversed(contents.tensors)}
+    checkpoint.storages = {first[key]: entry for key, entry in storages.items() if entry is not None}
     return checkpoint
 
 
@@ -110,7 +104,9 @@ def _bytes(file: MappedFile, entry: Entry) -> bytes:
 
 def _check_stored(entry: Entry) -> None:
     if entry.compressed:
-        raise FormatError(f"entry {entry.name!r} is compressed, which torch.save never does; save it again with torch")
+        raise FormatError(
+            f"entry {printable(entry.name)} is compressed, which torch.save never does; save it again with torch"
+        )
 
 
 def _check_byteorder(file: MappedFile, entry: Entry | None) -> None:
@@ -121,7 +117,7 @@ def _check_byteorder(file: MappedFile, entry: Entry | None) -> None:
 def _tensor(file: MappedFile, tensor: StoredTensor, entry: Entry | None) -> tuple[TensorInfo, Span]:
     """The row and the place of one tensor, made sure to lie inside its storage."""
     if entry is None:
-        raise FormatError(f"its storage {tensor.key!r} is not in the archive", tensor=tensor.name)
+        raise FormatError(f"its storage {printable(tensor.key)} is not in the archive", tensor=tensor.name)
     _check_stored(entry)
     itemsize = stored_nbytes(tensor.dtype, (1,)) or 1
     begin, nbytes = tensor.offset * itemsize, tensor.reach * itemsize
@@ -161,21 +157,18 @@ def _notes(contents: Contents) -> Iterator[str]:
         if len(names) > 1:
             yield f"{_some(names)} share one storage."
     if contents.unreadable:
-        yield f"Not shown, being sparse, quantized by torch, without data or of an unread type: {_some(contents.unreadable)}."
+        some = _some(contents.unreadable)
+        yield f"Not shown, being sparse, quantized by torch, without data or of an unread type: {some}."
     if contents.optimizers:
         yield f"The state of an optimizer is not shown: {_some(contents.optimizers)}."
 
 
 def _refusals(objects: Iterable[Object]) -> Iterator[str]:
     """What the pickle wanted to run or load."""
-    others = [
-        o
-        for o in objects
-        if o.origin not in _INNOCENT and not o.origin.startswith(("torch._utils._rebuild_", "__torch__."))
-    ]
-    if called := [o.origin for o in others if o.called]:
+    others = [made for made in objects if not is_understood(made)]
+    if called := [made.origin for made in others if made.called]:
         yield f"{_some(called)} was refused: nothing that a checkpoint asks for is ever run."
-    if classes := [o.origin for o in others if not o.called and o.origin != PERSISTENT]:
+    if classes := [made.origin for made in others if not made.called]:
         yield f"Only data was taken from instances of {_some(classes)}: their classes were not loaded."
 
 

@@ -82,11 +82,11 @@ def _check(layer: Layer, stored: Mapping[str, TensorInfo]) -> None:
         wanted[codebook_name(layer.prefix)] = ("F32", (layer.levels,))
     for name, (dtype, shape) in wanted.items():
         if name not in stored:
-            raise FormatError(f"the array {name!r} of this packed layer is missing", tensor=layer.record.name)
+            raise FormatError(f"the array {printable(name)} of this packed layer is missing", tensor=layer.record.name)
         found = stored[name]
         if (found.dtype, found.shape) != (dtype, shape):
             text = f"is {found.dtype} {list(found.shape)}, its record asks for {dtype} {list(shape)}"
-            raise FormatError(f"the array {name!r} of this packed layer {text}", tensor=layer.record.name)
+            raise FormatError(f"the array {printable(name)} of this packed layer {text}", tensor=layer.record.name)
 
 
 def _unrecorded(stored: Mapping[str, TensorInfo], recorded: set[str]) -> Iterator[str]:
@@ -146,6 +146,7 @@ class PackedCheckpoint(Checkpoint):
         self.metadata = MappingProxyType({key: text for key, text in raw.metadata.items() if key not in _OURS})
         self.notes = (*raw.notes, *notes, *_assumptions(layers))
         self._raw = raw
+        self._stored = {info.name for info in raw.infos}
         self._layers = {layer.record.name: layer for layer in layers}
         self.infos = tuple(self._listed())
         names = [info.name for info in self.infos]
@@ -202,7 +203,7 @@ class PackedCheckpoint(Checkpoint):
     def _check_levels(self, prefix: str, levels: int, data: np.ndarray) -> None:
         """FormatError if the codebook is not the one that is decoded with, or words are above what digits can give."""
         name = codebook_name(prefix)
-        if any(info.name == name for info in self._raw.infos):
+        if name in self._stored:
             stored = self._raw.load(name)
             if not np.allclose(np.asarray(stored), codebook(levels), rtol=0, atol=1e-6):
                 raise FormatError(f"its codebook is not linspace(-1, 1, {levels}): it was packed with other levels")

@@ -1,0 +1,88 @@
+"""Files built byte by byte, as the formats' own documents lay them out."""
+
+import json
+import struct
+import zlib
+
+
+def safetensors_bytes(header, data=b"", *, length=None):
+    """Length, header (a dictionary, or text or bytes as they are), data."""
+    text = json.dumps(header) if isinstance(header, dict) else header
+    text = text.encode() if isinstance(text, str) else text
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(dtype, shape, start, stop):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+class Zip:
+    """A zip archive in which every field can be wrong."""
+
+    def __init__(self):
+        self.pieces = []
+        self.records = []
+        self.end = 0
+
+    def put(self, data, size=None):
+        """Append `data`; with `size`, a hole of so many bytes."""
+        if size is None:
+            self.pieces.append((self.end, data))
+        self.end += len(data) if size is None else size
+
+    def add(self, name, data, *, method=0, flags=0, crc=None, padding=0, local_name=None, **lies):
+        """An entry; `lies` are other values than the true `size`, `stored_size` and `offset`."""
+        raw = name.encode()
+        local = raw if local_name is None else local_name.encode()
+        packed = zlib.compress(data, wbits=-15) if method == 8 else data
+        size, stored_size = lies.get("size", len(data)), lies.get("stored_size", len(packed))
+        crc = zlib.crc32(data) if crc is None else crc
+        common = struct.pack("<HHHHIII", flags, method, 0, 0x21, crc, stored_size, size)
+        at = lies.get("offset", self.end)
+        header = struct.pack("<IH", 0x04034B50, 20) + common + struct.pack("<HH", len(local), padding)
+        self.put(header + local + bytes(padding) + packed)
+        record = struct.pack("<IHH", 0x02014B50, 20, 20) + common + struct.pack("<HHHHHII", len(raw), 0, 0, 0, 0, 0, at)
+        self.records.append(record + raw)
+        return self
+
+    def add_hole(self, name, nbytes, begin=b""):
+        """An aligned entry that begins with `begin` and is `nbytes` long, without the bytes."""
+        padding = -(self.end + 30 + len(name)) % 64
+        self.add(name, begin, size=nbytes, stored_size=nbytes, padding=padding)
+        self.put(b"", nbytes - len(begin))
+        return self
+
+    def directory(self):
+        directory = b"".join(self.records)
+        count = len(self.records)
+        return directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, len(directory), self.end, 0)
+
+    def bytes(self):
+        return b"".join(data for _, data in self.pieces) + self.directory()
+
+    def write(self, path):
+        with path.open("wb") as file:
+            for offset, data in [*self.pieces, (self.end, self.directory())]:
+                file.seek(offset)
+                file.write(data)
+        return path
+
+
+def torch_bytes(pickle, storages=(), **options):
+    """The archive that `torch.save` would make of a pickle and the bytes of its storages."""
+    made = Zip().add("archive/data.pkl", pickle, **options).add("archive/byteorder", b"little")
+    for key, data in enumerate(storages):
+        made.add(f"archive/data/{key}", data)
+    return made.bytes()
+
+
+def tensor_pickle(shape, strides, offset=0, *, storage="FloatStorage", numel=4, key="0", name="w"):
+    """A pickle of `{name: tensor}` in plain text opcodes (protocol 0)."""
+
+    def numbers(values):
+        return "(" + "".join(f"I{value}\n" for value in values) + "t"
+
+    text = f"(dV{name}\nctorch._utils\n_rebuild_tensor_v2\n"
+    text += f"((Vstorage\nctorch\n{storage}\nV{key}\nVcpu\nI{numel}\ntQI{offset}\n"
+    text += numbers(shape) + numbers(strides) + "I00\nccollections\nOrderedDict\n(tRtRs."
+    return text.encode()
