@@ -306,5 +306,5 @@ def _window() -> ModuleType:
     try:
         from qinspect.gui import app
     except ImportError as error:
-        raise UnsupportedError(f"the window cannot start, as a library is missing: {error.msg}") from error
+        raise UnsupportedError(f"the window lacks a system library, install it: {error.msg}") from error
     return app
