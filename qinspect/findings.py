@@ -185,7 +185,7 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
     with np.errstate(over="ignore", invalid="ignore"):
         expected = float(_spans(case.scheme, case.scheme.fit(-end, end))[0])
     lost = 20 * math.log10(math.sqrt(spans.mean()) / expected)
-    if lost > 2.5:
+    if lost > 1.2 + 3 / math.sqrt(layout.sets):  # few groups differ more by chance
         few = layout.sets // 20
         share = float(np.sort(spans)[-few:].sum() / spans.sum()) if few else 0.0
         told = f"; {few:,} of {layout.sets:,} groups make {share:.0%} of the error" if share > 0.25 else ""

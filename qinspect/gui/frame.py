@@ -98,15 +98,22 @@ class ViewGrid(QWidget):
         """Put one more view in the next free place."""
         frame = ViewFrame(view, self)
         frame.enlarge_requested.connect(lambda: self.toggle(frame))
-        row, column = divmod(len(self.frames), 2)
-        self._layout.addWidget(frame, row, column)
-        self._layout.setRowStretch(row, 1)
-        self._layout.setColumnStretch(column, 1)
         self.frames.append(frame)
+        self._arrange()
 
     def toggle(self, frame: ViewFrame) -> None:
         """Let `frame` fill the whole, or show all again."""
         self.enlarged = None if self.enlarged is frame else frame
-        for each in self.frames:
-            each.setVisible(self.enlarged in (None, each))
-            each.show_enlarged(self.enlarged is each)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        shown = self.frames if self.enlarged is None else [self.enlarged]
+        for frame in self.frames:
+            self._layout.removeWidget(frame)
+            frame.setVisible(frame in shown)
+            frame.show_enlarged(frame is self.enlarged)
+        for number in (0, 1):  # an empty row or column must not keep its room
+            self._layout.setRowStretch(number, number <= (len(shown) - 1) // 2)
+            self._layout.setColumnStretch(number, number < len(shown))
+        for number, frame in enumerate(shown):
+            self._layout.addWidget(frame, *divmod(number, 2))
