@@ -34,6 +34,10 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="qinspect-kernel")
 
 
+if hasattr(os, "register_at_fork"):  # a forked process has the pool, but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def scratch(tag: str, size: int, dtype: Any) -> np.ndarray:
     """A vector of this thread's own, kept between calls: touching fresh memory costs as much as a kernel does.
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-_jit: Any = njit(nogil=True, cache=True, error_model="numpy")
+jit: Any = njit(nogil=True, cache=True, error_model="numpy")
 # Sums may be reordered to use vector units; nothing that decides a code is compiled with this.
-_jit_sums: Any = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+jit_sums: Any = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 
 _HALF_EVEN = np.float32(12582912.0)
 """1.5·2²³: adding and subtracting it rounds a float32 below 2²² to an integer, half to even."""
 
 
-@_jit
+@jit
 def ranges(bits: np.ndarray, line: int, run: int, low: np.ndarray, high: np.ndarray) -> None:
     """Smallest and largest value of each run, as order-preserving integers of the float32 patterns `bits` (int32).
 
@@ -42,7 +42,7 @@ def ranges(bits: np.ndarray, line: int, run: int, low: np.ndarray, high: np.ndar
             out += 1
 
 
-@_jit
+@jit
 def encode_affine(
     x: np.ndarray, line: int, run: int, first: int,
     scale: np.ndarray, zero: np.ndarray, offset: np.ndarray, low_code: int, high_code: int, codes: np.ndarray,
@@ -67,7 +67,7 @@ def encode_affine(
                 into[i] = np.int32(t - lowest)
 
 
-@_jit
+@jit
 def encode_linear(
     x: np.ndarray, line: int, run: int, first: int, scale: np.ndarray, offset: np.ndarray, top: int, codes: np.ndarray
 ) -> None:
@@ -89,7 +89,7 @@ def encode_linear(
                 into[i] = last - np.int32(t + np.float32(0.5))
 
 
-@_jit
+@jit
 def decode_affine(
     codes: np.ndarray, line: int, run: int, first: int,
     scale: np.ndarray, zero: np.ndarray, offset: np.ndarray, low_code: int, out: np.ndarray,
@@ -110,7 +110,7 @@ def decode_affine(
                 into[i] = (np.float32(part[i]) - z) * s + o
 
 
-@_jit
+@jit
 def decode_table(
     codes: np.ndarray, line: int, run: int, first: int,
     scale: np.ndarray, offset: np.ndarray, table: np.ndarray, out: np.ndarray,
@@ -130,122 +130,7 @@ def decode_table(
                 into[i] = table[part[i]] * s + o
 
 
-@_jit
-def pack_digits(codes: np.ndarray, run: int, levels: int, digits: int, words: np.ndarray) -> None:
-    """`codes` `[m, cols]` into `words` uint32 `[m, groups, words a group]`, first code least significant."""
-    base = np.uint32(levels)
-    cols = codes.shape[1]
-    for row in range(codes.shape[0]):
-        for group in range(words.shape[1]):
-            part = codes[row, group * run : min((group + 1) * run, cols)]
-            records = words[row, group]
-            done = 0
-            if digits == 9:  # written out, whole words of nine take a third of the time
-                square, cube = base * base, base * base * base
-                done = part.size // 9
-                for w in range(done):
-                    d = part[9 * w : 9 * w + 9]
-                    low = d[0] + base * d[1] + square * d[2]
-                    middle = d[3] + base * d[4] + square * d[5]
-                    high = d[6] + base * d[7] + square * d[8]
-                    records[w] = np.uint32(low + cube * np.uint32(middle + cube * high))
-            for w in range(done, records.size):
-                found = part[w * digits : (w + 1) * digits]
-                word = np.uint32(0)
-                for i in range(found.size - 1, -1, -1):
-                    word = np.uint32(word * base + found[i])
-                records[w] = word
-
-
-@_jit
-def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, table: np.ndarray, codes: np.ndarray) -> bool:
-    """The inverse of `pack_digits`; False if a word is larger than `levels**digits − 1`.
-
-    `table` uint32 `[levels**k]` holds, a byte each, the `k` (1 to 3) digits of every number below its length: so many
-    leave a word by one division, which is slow for a base that the compiler does not know.
-    """
-    chunk = np.uint32(table.size)
-    several = 3 if chunk == levels**3 else 2 if chunk == levels**2 else 1
-    top = np.uint64(1)
-    for _ in range(digits):
-        top *= np.uint64(levels)
-    cols = codes.shape[1]
-    bad = 0
-    for row in range(codes.shape[0]):
-        for group in range(words.shape[1]):
-            part = codes[row, group * run : min((group + 1) * run, cols)]
-            records = words[row, group]
-            done = 0
-            if digits == 9 and several == 3:  # written out, as in pack_digits
-                done = part.size // 9
-                for w in range(done):
-                    d = part[9 * w : 9 * w + 9]
-                    word = records[w]
-                    rest = word // chunk
-                    last = rest // chunk
-                    if np.uint64(word) >= top:
-                        bad += 1
-                        continue
-                    low, middle, high = table[word - rest * chunk], table[rest - last * chunk], table[last]
-                    d[0], d[1], d[2] = low & 0xFF, (low >> 8) & 0xFF, low >> 16
-                    d[3], d[4], d[5] = middle & 0xFF, (middle >> 8) & 0xFF, middle >> 16
-                    d[6], d[7], d[8] = high & 0xFF, (high >> 8) & 0xFF, high >> 16
-            for w in range(done, records.size):
-                word = records[w]
-                if np.uint64(word) >= top:
-                    bad += 1
-                at, end = w * digits, min((w + 1) * digits, part.size)
-                while at + several <= end:
-                    rest = word // chunk
-                    held = table[word - rest * chunk]
-                    word = rest
-                    part[at] = held & np.uint32(0xFF)
-                    if several > 1:
-                        part[at + 1] = (held >> np.uint32(8)) & np.uint32(0xFF)
-                    if several > 2:
-                        part[at + 2] = held >> np.uint32(16)
-                    at += several
-                held = table[word % chunk]
-                while at < end:
-                    part[at] = held & np.uint32(0xFF)
-                    held >>= np.uint32(8)
-                    at += 1
-    return bad == 0
-
-
-@_jit
-def pack_bits(codes: np.ndarray, bits: int, out: np.ndarray) -> None:
-    """`codes` uint8 `[m, cols]`, 2 to 7 bits each, as a little-endian bit stream along each row of `out`."""
-    cols = codes.shape[1]
-    for row in range(codes.shape[0]):
-        at = 0
-        for begin in range(0, cols, 8):
-            held = np.uint64(0)
-            for j in range(min(8, cols - begin)):
-                held |= np.uint64(codes[row, begin + j]) << np.uint64(j * bits)
-            for _ in range(min(bits, out.shape[1] - at)):
-                out[row, at] = np.uint8(held & np.uint64(0xFF))
-                held >>= np.uint64(8)
-                at += 1
-
-
-@_jit
-def unpack_bits(data: np.ndarray, bits: int, codes: np.ndarray) -> None:
-    """The inverse of `pack_bits`."""
-    cols = codes.shape[1]
-    mask = np.uint64((1 << bits) - 1)
-    for row in range(codes.shape[0]):
-        at = 0
-        for begin in range(0, cols, 8):
-            held = np.uint64(0)
-            for j in range(min(bits, data.shape[1] - at)):
-                held |= np.uint64(data[row, at]) << np.uint64(8 * j)
-                at += 1
-            for j in range(min(8, cols - begin)):
-                codes[row, begin + j] = np.uint8((held >> np.uint64(j * bits)) & mask)
-
-
-@_jit_sums
+@jit_sums
 def error_sums(
     x: np.ndarray, decoded: np.ndarray, line: int, run: int, first: int,
     step: np.ndarray, low: np.ndarray, high: np.ndarray, sums: np.ndarray,
@@ -293,7 +178,7 @@ def error_sums(
             sums[8] += outside
 
 
-@_jit
+@jit
 def largest_magnitude(bits: np.ndarray) -> int:
     """The float32 pattern (as an integer) of the largest |value| among the patterns `bits` (int32)."""
     largest = np.int32(0)
@@ -303,14 +188,14 @@ def largest_magnitude(bits: np.ndarray) -> int:
     return int(largest)
 
 
-@_jit
+@jit
 def count_codes(codes: np.ndarray, counts: np.ndarray) -> None:
     """Add to `counts` (int64) how often each code occurs."""
     for code in codes.reshape(-1):
         counts[code] += 1
 
 
-@_jit
+@jit
 def count_bins(x: np.ndarray, low: float, per_unit: float, counts: np.ndarray) -> None:
     """Add to `counts` (int64, `bins + 2`) how many values fall in each of `bins` equal bins from `low` on.
 
@@ -327,7 +212,7 @@ def count_bins(x: np.ndarray, low: float, per_unit: float, counts: np.ndarray) -
             counts[bins if t <= bins * (1 + 1e-12) else bins + 1] += 1
 
 
-@_jit
+@jit
 def to_code_units(
     x: np.ndarray, line: int, run: int, first: int, step: np.ndarray, low: np.ndarray, low_code: int, out: np.ndarray
 ) -> None:
@@ -346,7 +231,7 @@ def to_code_units(
                 into[i] = (part[i] - o) / s + np.float32(low_code)
 
 
-@_jit
+@jit
 def pool_extreme(x: np.ndarray, factor: int, out: np.ndarray) -> None:
     """Into each cell of `out` the value of largest magnitude, with its sign, of `factor × factor` values of `x`."""
     for i in range(out.shape[0]):

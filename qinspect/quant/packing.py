@@ -40,25 +40,25 @@ class BitPacking:
 
     def pack(self, codes: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Codes `[m, cols]`, uint8 (uint16 for 16 bits), into `out` `[m, row bytes]`."""
-        from qinspect.quant import kernels
+        from qinspect.quant import packing_kernels
 
         if self.bits == 8:
             out[...] = codes
         elif self.bits == 16:
             out[...] = codes.astype("<u2", copy=False).view(np.uint8)
         else:
-            kernels.pack_bits(codes, self.bits, out)
+            packing_kernels.pack_bits(codes, self.bits, out)
 
     def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Stored rows `[m, row bytes]` into codes `[m, cols]`."""
-        from qinspect.quant import kernels
+        from qinspect.quant import packing_kernels
 
         if self.bits == 8:
             out[...] = data
         elif self.bits == 16:
             out[...] = np.ascontiguousarray(data).view("<u2")
         else:
-            kernels.unpack_bits(data, self.bits, out)
+            packing_kernels.unpack_bits(data, self.bits, out)
 
 
 def digits_per_word(levels: int) -> int:
@@ -107,16 +107,18 @@ class DigitPacking:
 
     def pack(self, codes: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Codes `[m, cols]` uint8 into `out` `[m, groups, record]`."""
-        from qinspect.quant import kernels
+        from qinspect.quant import packing_kernels
 
-        kernels.pack_digits(codes, layout.run, self.levels, self.digits, out.view("<u4"))
+        packing_kernels.pack_digits(codes, layout.run, self.levels, self.digits, out.view("<u4"))
 
     def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Stored records `[m, groups, record]` into codes `[m, cols]`; a word above `top_word` is a FormatError."""
-        from qinspect.quant import kernels
+        from qinspect.quant import packing_kernels
 
         words = np.ascontiguousarray(data).view("<u4")
-        if not kernels.unpack_digits(words, layout.run, self.levels, self.digits, _digit_table(self.levels), out):
+        if not packing_kernels.unpack_digits(
+            words, layout.run, self.levels, self.digits, _digit_table(self.levels), out
+        ):
             bad = int(np.count_nonzero(words > self.top_word))
             raise FormatError(
                 f"{bad} packed words are above {self.levels}^{self.digits}−1 = {self.top_word}: the file is corrupt; "

@@ -1,5 +1,6 @@
 """Blocks of rows over threads: order, errors, progress, cancelling, and memory that is used again."""
 
+import os
 import threading
 import tracemalloc
 
@@ -161,3 +162,18 @@ def test_measuring_takes_little_memory(scheme, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < w.nbytes / 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    w = np.random.default_rng(0).standard_normal((2048, 512)).astype(np.float32)
+    scheme = make_scheme("base11")
+    expected = scheme.quantize(w).data
+    child = os.fork()
+    if child == 0:  # an exception here must not run pytest a second time
+        try:
+            same = np.array_equal(scheme.quantize(w).data, expected)
+        finally:
+            os._exit(0 if same else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
