@@ -20,6 +20,11 @@ from qinspect.registry import Registry
 FLOATING = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 
 
+def is_unicode(name: str) -> bool:
+    """Whether a name can be written down: JSON and pickles can hold halves of characters (surrogates)."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """A row of the table, from headers alone. `dtype` is a safetensors name (F32, BF16, I64 …).

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from qinspect.errors import FormatError, SchemeError
+from qinspect.formats.checkpoint import is_unicode
 from qinspect.quant.layout import matrix_shape
 from qinspect.quant.scheme import Scheme, scheme_from_json
 from qinspect.quant.schemes.base_n import BaseN
@@ -58,8 +59,8 @@ class LayerRecord:
             case {"version": int(version)} if version > VERSION:
                 raise FormatError(f"its record has version {version}, this program reads {VERSION}: take a newer one")
             case {"version": 1, "name": str(name), "shape": list(shape), "dtype": str(dtype), "scheme": dict(scheme)}:
-                if not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
-                    raise FormatError("the shape in its record is not a list of counts")
+                if not all(type(n) is int and 0 <= n < 1 << 63 for n in shape) or not is_unicode(name):
+                    raise FormatError("the name or the shape in its record is none")
                 try:
                     return cls(name, tuple(shape), dtype, scheme_from_json(scheme))
                 except SchemeError as error:

@@ -21,7 +21,10 @@ def open_checkpoint(path: str | Path, group_size: int | None = None) -> Checkpoi
     """
     container = open_container(_file(Path(path)))
     try:
-        return unfold(container, group_size)
+        opened = unfold(container, group_size)
+        if not opened.infos:
+            opened.notes += ("There are no tensors in this file.",)
+        return opened
     except QInspectError as error:
         container.close()
         raise error.within(path=container.path) from None

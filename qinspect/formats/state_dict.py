@@ -12,7 +12,7 @@ from typing import Any
 
 from qinspect.errors import FormatError
 from qinspect.formats.native import VERSION_KEY
-from qinspect.formats.pickles import PERSISTENT, Global, Key, Object
+from qinspect.formats.pickles import MAX_OPCODES, PERSISTENT, Global, Key, Object
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "net", "network")
 """Entries of a training checkpoint that hold the model; the first one found is left out of the tensors' names."""
@@ -46,7 +46,6 @@ _HARMLESS = (
     "torch.serialization._get_layout",
 )
 _DEPTH = 100
-_ENTRIES = 1_000_000
 _DIMENSIONS = 64
 _COUNT_LIMIT = 1 << 63
 
@@ -116,13 +115,15 @@ class _Walk:
 
     def visit(self, value: Any, prefix: str, depth: int) -> None:
         """Note the tensors under `value`; `prefix` is its name with a dot, or nothing."""
-        self.visited += 1
-        if depth > _DEPTH or self.visited > _ENTRIES:
-            raise FormatError("its pickle nests too deep, or holds too many entries, to be a checkpoint")
+        if depth > _DEPTH:
+            raise FormatError(f"its pickle nests more than {_DEPTH} containers in each other")
         if isinstance(value, Object) and value.origin.startswith(_REBUILDS):
             self.visit_tensor(value, prefix, depth)
             return
         entries = _entries(value)
+        self.visited += 1 + len(entries)
+        if self.visited > MAX_OPCODES:  # no tree has so many, but one that shares its branches
+            raise FormatError("its pickle branches without end")
         if prefix and {"state", "param_groups"} <= entries.keys():
             self.found.optimizers.append(prefix[:-1])
             return
@@ -131,7 +132,8 @@ class _Walk:
         unwrapped = next((key for key in CONTAINERS if wraps and _entries(entries.get(key))), None)
         for key, child in entries.items():
             name = key if isinstance(key, str) else key.text
-            self.visit(child, prefix if key == unwrapped else f"{prefix}{name}.", depth + 1)
+            if isinstance(child, dict | list | tuple | Object):
+                self.visit(child, prefix if key == unwrapped else f"{prefix}{name}.", depth + 1)
 
     def note_attributes(self, value: Any, prefix: str) -> None:
         if isinstance(value, Object) and isinstance(value.state, dict):

@@ -7,6 +7,7 @@ import math
 import mmap
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from qinspect.errors import FormatError, QInspectError, UnsupportedError
-from qinspect.formats.checkpoint import Checkpoint, TensorInfo
+from qinspect.formats.checkpoint import Checkpoint, TensorInfo, is_unicode
 from qinspect.formats.dtypes import numpy_dtype
 
 EXPANDED_LIMIT = 1 << 26
@@ -48,26 +49,34 @@ class MappedFile:
         """`nbytes` bytes from `offset` on, uint8, read-only; FormatError if the file has changed or is closed."""
         if offset + nbytes > self.nbytes:
             raise truncated(self.path, offset + nbytes, self.nbytes)
-        self.check()
-        return np.frombuffer(self._map, np.uint8, nbytes, offset)  # type: ignore[arg-type]
+        mapped = self.check()
+        try:
+            return np.frombuffer(mapped, np.uint8, nbytes, offset)
+        except ValueError as error:  # another thread closed it just now
+            raise self._closed() from error
 
-    def check(self) -> None:
-        """FormatError if the file is no longer the one that was opened, or was closed."""
-        if self._map is None:
-            raise FormatError("the file was closed; open it again", path=self.path)
+    def check(self) -> mmap.mmap:
+        """The mapping; FormatError if the file is no longer the one that was opened, or was closed."""
+        mapped = self._map
+        if mapped is None:
+            raise self._closed()
         try:
             same = _identity(self.path.stat()) == self._identity
         except OSError:
             same = False
         if not same:
             raise FormatError("the file has changed on disk; open it again", path=self.path)
+        return mapped
+
+    def _closed(self) -> FormatError:
+        return FormatError("the file was closed; open it again", path=self.path)
 
     def close(self) -> None:
         """Let go of the file; arrays that were handed out keep their part of it."""
-        if self._map is not None:
+        mapped, self._map = self._map, None
+        if mapped is not None:
             with contextlib.suppress(BufferError):
-                self._map.close()
-            self._map = None
+                mapped.close()
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
@@ -175,11 +184,10 @@ class StoredCheckpoint(Checkpoint):
 
     def _check_names(self) -> None:
         if len(self._sources) < len(self.infos):
-            names = [info.name for info in self.infos]
-            twice = next(name for name in names if names.count(name) > 1)
+            (twice, _), *_ = Counter(info.name for info in self.infos).most_common(1)
             raise FormatError("two tensors have this name", path=self.path, tensor=twice)
         for name in self._sources:
-            if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
+            if not is_unicode(name):
                 raise FormatError("this name is not valid Unicode", path=self.path, tensor=name)
 
     def load(self, name: str, rows: slice | None = None) -> np.ndarray:

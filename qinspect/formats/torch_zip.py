@@ -27,7 +27,7 @@ from qinspect.formats.stored import MappedFile, Span, StoredCheckpoint
 _LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """The pickled magic number with which torch before 1.6 began."""
 _NAMED = 8
-"""Names in a note; the rest is counted."""
+"""Names in a note, and notes of one kind; the rest is counted."""
 
 
 class TorchZip(Reader):
@@ -153,9 +153,11 @@ def _notes(contents: Contents) -> Iterator[str]:
     sharing: dict[str, list[str]] = defaultdict(list)
     for tensor in contents.tensors:
         sharing[tensor.key].append(tensor.name)
-    for names in sharing.values():
-        if len(names) > 1:
-            yield f"{_some(names)} share one storage."
+    shared = [names for names in sharing.values() if len(names) > 1]
+    for names in shared[:_NAMED]:
+        yield f"{_some(names)} share one storage."
+    if len(shared) > _NAMED:
+        yield f"The same is true of {len(shared) - _NAMED} more storages."
     if contents.unreadable:
         some = _some(contents.unreadable)
         yield f"Not shown, being sparse, quantized by torch, without data or of an unread type: {some}."

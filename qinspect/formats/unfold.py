@@ -1,7 +1,7 @@
 """Finds the packed layers among the stored arrays of any container, and puts the tensors they stand for in their place.
 
 Layers with a record in the file's metadata are what the record says. Base-N layers are recognised without one, by
-their arrays; then the size of a group follows from that of a record of words, as SCHEMES section 1 says.
+their arrays; then the words of a group tell how many weights it has, up to a few, and the likeliest number is taken.
 """
 
 from __future__ import annotations

@@ -232,6 +232,7 @@ BAD_RECORDS = {
     "axis that is not there": GOOD | {"scheme": {"scheme": "symmetric", "granularity": "channel", "axis": 5}},
     "other scheme": GOOD | {"scheme": {"scheme": "sentinel", "bits": 8}},
     "name is a number": GOOD | {"name": 1},
+    "name is half a character": GOOD | {"name": "\ud800"},
 }
 
 

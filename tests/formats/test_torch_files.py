@@ -126,6 +126,10 @@ class TestNesting:
         assert names(checkpoint) == ["w", "ema.w"]
         assert checkpoint.load("ema.w")[0, 0] == 2
 
+    def test_names_that_come_out_the_same_are_refused(self, saved):
+        with pytest.raises(FormatError, match=r"a\.b: two tensors have this name"):
+            saved({"a.b": self.W, "a": {"b": self.W}})
+
     def test_a_prefix_that_not_all_names_have_stays(self, saved):
         assert names(saved({"module.a": self.W, "b": self.W})) == ["module.a", "b"]
 
@@ -174,12 +178,11 @@ def test_torchscript_gives_its_parameters(tmp_path):
         assert not any("refused" in note for note in checkpoint.notes)
 
 
-def test_parameters_subclasses_and_foreign_objects_do_no_harm(saved):
-    class Tagged(torch.Tensor):
-        pass
+class Tagged(torch.Tensor):
+    pass
 
-    TestNesting.Tagged = Tagged
-    Tagged.__qualname__ = "TestNesting.Tagged"
+
+def test_parameters_subclasses_and_foreign_objects_do_no_harm(saved):
     checkpoint = saved(
         {
             "p": torch.nn.Parameter(torch.ones(2, 2)),
@@ -198,6 +201,27 @@ def test_parameters_subclasses_and_foreign_objects_do_no_harm(saved):
     (refused,) = [note for note in checkpoint.notes if "refused" in note]
     assert "pathlib" in refused
     assert "torch." not in refused
+
+
+class Wrapper(torch.Tensor):
+    """A tensor made of others, as torchao's quantized ones are."""
+
+    @staticmethod
+    def __new__(cls, qdata, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, qdata.shape, dtype=torch.float32)
+
+    def __init__(self, qdata, scale):
+        self.qdata = qdata
+        self.scale = scale
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        return args[0]
+
+
+def test_tensors_made_of_others_give_their_parts(saved):
+    checkpoint = saved({"fc.weight": Wrapper(torch.ones(2, 2, dtype=torch.int8), torch.ones(2))})
+    assert names(checkpoint) == ["fc.weight.qdata", "fc.weight.scale"]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -257,6 +281,13 @@ def test_checksums_are_those_of_the_archive(saved, tmp_path):
     assert all(zlib.crc32(data) == crc for _, crc, data in checkpoint.checksums())
 
 
+def test_notes_stay_few(saved):
+    bases = [torch.zeros(4) for _ in range(30)]
+    checkpoint = saved({f"{part}{i}": base[part:] for i, base in enumerate(bases) for part in (0, 1)})
+    assert len(checkpoint.notes) == 9
+    assert "22 more storages" in checkpoint.notes[-1]
+
+
 def test_records_of_packed_layers_become_metadata(saved):
     state = collections.OrderedDict(w=torch.ones(2))
     state._metadata = {"": {"qinspect.network": "[1]", "version": 1}, "fc": {"qinspect": {"version": 0}}, "x": 5}
@@ -286,6 +317,10 @@ class TestOlderFiles:
 
 W = tensor_pickle((2, 2), (2, 1))
 DATA = np.arange(4, dtype="<f4").tobytes()
+
+
+def test_long_lists_of_numbers_are_no_matter(saved):
+    assert names(saved({"w": torch.ones(1), "losses": [0.5] * 1_200_000})) == ["w"]
 
 
 def test_the_handmade_file_is_good(saved):
@@ -329,6 +364,7 @@ BAD = {
     "nested too deep": torch_bytes(b"(V" + b"w\n(V" * 150 + b"w\nN" + b"d" * 151 + b".", [DATA]),
     "nested in itself": torch_bytes(b"(dp0\nVw\ng0\ns.", [DATA]),
     "branches without end": torch_bytes(b"(lp0\n" + b"g0\na" * 50 + b".", [DATA]),
+    "a long list many times": torch_bytes(b"((" + b"N" * 10**5 + b"tp0\n" + b"g0\n" * 10**5 + b"l.", [DATA]),
     "not a pickle": torch_bytes(b"hello", [DATA]),
     "empty pickle": torch_bytes(b"", [DATA]),
     "no directory": torch_bytes(W, [DATA])[:-30],

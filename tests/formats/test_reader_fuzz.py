@@ -1,0 +1,116 @@
+"""Damaged files of every format: whatever the damage, only the program's own errors come out, and in bounded time."""
+
+import collections
+import io
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qinspect.errors import QInspectError
+from qinspect.formats.open import open_checkpoint
+from qinspect.quant.scheme import QTensor, make_scheme
+
+W = np.random.default_rng(0).standard_normal((6, 40)).astype(np.float32)
+Q = make_scheme("base11", group_size=20).quantize(W)
+RECORD = {
+    "version": 1, "name": "fc.weight", "shape": [6, 40], "dtype": "F32", "in_features": 40, "group_size": 20,
+    "scheme": {"scheme": "base11", "group_size": 20, "param_dtype": "float16"},
+}  # fmt: skip
+PACKED = {"fc.quant_packed": Q.data, "fc.min_val": Q.params["min_val"], "fc.scale": Q.params["scale"]}
+
+
+def torch_file():
+    state = collections.OrderedDict((name, torch.tensor(array)) for name, array in PACKED.items())
+    state["view"] = torch.arange(12.0).reshape(3, 4).T
+    state["half"] = torch.ones(2, dtype=torch.bfloat16)
+    state._metadata = {"fc": {"qinspect": RECORD}}
+    stream = io.BytesIO()
+    torch.save({"model": state, "module": torch.nn.Linear(2, 2), "epoch": 1}, stream)
+    return stream.getvalue()
+
+
+def numpy_file(save, *arrays, **named):
+    stream = io.BytesIO()
+    save(stream, *arrays, **named)
+    return stream.getvalue()
+
+
+SEEDS = {
+    ".safetensors": safetensors.numpy.save(
+        PACKED | {"fc.bias": W[0], "w": W}, {"qinspect.layers": json.dumps({"fc": RECORD}), "qinspect.crc32": "{}"}
+    ),
+    "bare.safetensors": safetensors.numpy.save(PACKED),
+    ".pt": torch_file(),
+    ".npz": numpy_file(np.savez, w=W, x=np.arange(3)),
+    "small.npz": numpy_file(np.savez_compressed, w=np.zeros((20, 20)), x=np.arange(3)),
+    ".npy": numpy_file(np.save, np.asfortranarray(W)),
+    ".index.json": json.dumps({"metadata": {}, "weight_map": {"w": "good.safetensors"}}).encode(),
+}
+
+
+@st.composite
+def damage(draw, seed):
+    """`seed` with some bytes changed, left out, repeated or put in, most often where headers are."""
+    content = bytearray(seed)
+    for _ in range(draw(st.integers(1, 4))):
+        where = draw(st.one_of(st.integers(0, len(content)), st.integers(0, min(400, len(content)))))
+        noise = draw(st.binary(min_size=1, max_size=8) | st.sampled_from([b"\xff" * 8, b"9" * 20, b"-1", b"\x00" * 4]))
+        length = draw(st.integers(0, 40))
+        match draw(st.integers(0, 3)):
+            case 0:
+                content[where : where + len(noise)] = noise
+            case 1:
+                content[where:where] = noise
+            case 2:
+                del content[where : where + length]
+            case 3:
+                content[where:where] = content[where : where + length]
+    return bytes(content[: draw(st.integers(0, len(content)))] if draw(st.integers(0, 9)) == 0 else content)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("damaged")
+    safetensors.numpy.save_file({"w": W}, made / "good.safetensors")
+    return made
+
+
+def read_everything(path):
+    with open_checkpoint(path) as checkpoint:
+        for _, _, data in checkpoint.checksums():
+            data.sum()
+        for info in checkpoint.infos:
+            assert isinstance(info.size, int)
+            for rows in (None, slice(1, 2)):
+                try:
+                    loaded = checkpoint.load(info.name, rows)
+                    decoded = loaded.scheme.dequantize(loaded) if isinstance(loaded, QTensor) else loaded
+                    assert rows or decoded.shape == info.shape
+                    decoded.tobytes()
+                except QInspectError as error:
+                    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("suffix", SEEDS)
+def test_undamaged_files_read_whole(folder, suffix):
+    path = folder / f"whole{suffix}"
+    path.write_bytes(SEEDS[suffix])
+    read_everything(path)
+
+
+@pytest.mark.parametrize("suffix", SEEDS)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_damage_gives_only_our_own_errors(folder, suffix, data):
+    path = folder / f"damaged{suffix}"
+    path.write_bytes(data.draw(damage(SEEDS[suffix])))
+    try:
+        read_everything(path)
+    except QInspectError as error:
+        assert str(folder) in str(error)
+        assert str(error).isprintable()
