@@ -1,7 +1,8 @@
-"""Speed of the core, as ratios measured side by side: against a warm memory copy and the plain recipe in torch.
+"""Speed of the core, as ratios measured side by side in one run.
 
-`make bench` prints the table that stands in `docs/benchmarks.md`. Times on a shared machine drift; each round times all
-contestants one after the other, and medians of the rounds are compared.
+`make bench` prints the tables of `docs/benchmarks.md`: against a warm memory copy of the input, the plain recipe
+in torch, and gguf-py. Times on a shared machine drift, so each round times all contestants one after the other,
+and medians of the rounds are compared.
 """
 
 from __future__ import annotations
@@ -9,64 +10,64 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import numpy as np
 import torch
 
-from qinspect.quant.scheme import make_scheme
+from benchmarks import plain
+from qinspect.quant.scheme import Scheme, make_scheme
 
-ROUNDS = 7
+ROUNDS = 9
 SHAPES = ((4096, 4096), (4096, 14336))
-PLAIN_ROWS = 256  # the plain recipe holds 11 × the weights at once; a part of the rows is enough to time it
+PLAIN_ROWS = 256
+"""The plain recipe holds eleven times the weights at once; a part of the rows is enough to time it."""
+
+GGUF = (
+    ("Q8_0", gguf.GGMLQuantizationType.Q8_0, make_scheme("symmetric", bits=8, granularity="group", group_size=32)),
+    ("Q4_0", gguf.GGMLQuantizationType.Q4_0, make_scheme("symmetric", bits=4, granularity="group", group_size=32)),
+    ("Q4_0", gguf.GGMLQuantizationType.Q4_0, make_scheme("asymmetric", bits=4, granularity="group", group_size=32)),
+)
+
+FIRST_CALL = """
+import time
+import numpy as np
+from qinspect.quant.scheme import make_scheme
+w = np.ones((256, 256), np.float32)
+scheme = make_scheme("base11")
+start = time.perf_counter()
+scheme.measure(w)
+scheme.dequantize(scheme.quantize(w))
+print(time.perf_counter() - start)
+"""
 
 
-def plain_quantize(w: torch.Tensor, group: int = 128) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The published base-11 recipe: all eleven distances, argmin, int64 powers."""
-    codebook = torch.linspace(-1, 1, 11)
-    powers = 11 ** torch.arange(9)
-    groups = w.reshape(w.shape[0], -1, group)
-    low = groups.min(-1).values.half()
-    scale = (groups.max(-1).values.half() - low).clamp(min=1e-5)
-    centred = 2 * (groups - low.float()[..., None]) / scale.float()[..., None] - 1
-    codes = (centred[..., None] - codebook).abs().argmin(-1)
-    padded = torch.nn.functional.pad(codes, (0, -group % 9)).reshape(*codes.shape[:2], -1, 9)
-    return (padded * powers).sum(-1), low, scale
+def medians_ms(*work: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
+    """Median time of each call, timed in turns after one warm-up."""
+    times: list[list[float]] = [[] for _ in work]
+    for number in range(rounds + 1):
+        for call, found in zip(work, times, strict=True):
+            start = time.perf_counter()
+            call()
+            if number:
+                found.append(time.perf_counter() - start)
+    return [1e3 * statistics.median(found) for found in times]
 
 
-def plain_decode(words: torch.Tensor, low: torch.Tensor, scale: torch.Tensor, group: int = 128) -> torch.Tensor:
-    """The published decoder: int64 division and remainder, then the codebook."""
-    codebook = torch.linspace(-1, 1, 11)
-    digits = (words[..., None] // 11 ** torch.arange(9)) % 11
-    codes = digits.reshape(*words.shape[:2], -1)[..., :group]
-    return ((codebook[codes] + 1) / 2 * scale.float()[..., None] + low.float()[..., None]).flatten(1)
-
-
-def median_ms(work: object, rounds: int = ROUNDS) -> float:
-    """Median time of a call after one warm-up."""
-    work()  # type: ignore[operator]
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()  # type: ignore[operator]
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
-
-
-def compare(shape: tuple[int, int]) -> None:
-    """Print one table."""
+def against_copy(shape: tuple[int, int]) -> None:
+    """Every kind of scheme against a memory copy, base-11 against the plain recipe too."""
     w = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     out = np.empty_like(w)
-    copy = median_ms(lambda: np.copyto(out, w))
-    part = torch.from_numpy(w[:PLAIN_ROWS])
-    scale_up = shape[0] / PLAIN_ROWS
-    packed = plain_quantize(part)
-    plain_q = scale_up * median_ms(lambda: plain_quantize(part), 3)
-    plain_d = scale_up * median_ms(lambda: plain_decode(*packed), 3)
-    print(f"\n{shape[0]} × {shape[1]} float32, memory copy {copy:.1f} ms ({w.size / copy / 1e6:.2f} G weights/s)\n")
-    print("| scheme | work | ms | G weights/s | of the copy's speed | × the plain recipe |")
-    print("|---|---|---|---|---|---|")
+    print(f"\n{shape[0]} × {shape[1]} float32\n")
+    print("| scheme | work | G weights/s | of a memory copy's speed | × the plain recipe |")
+    print("|---|---|---|---|---|")
     cases = [
         make_scheme("base11"),
         make_scheme("symmetric", bits=8, granularity="group", group_size=32),
@@ -76,15 +77,79 @@ def compare(shape: tuple[int, int]) -> None:
     ]
     for scheme in cases:
         q = scheme.quantize(w)
-        work = (
-            ("quantize", lambda s=scheme: s.quantize(w), plain_q),
-            ("decode", lambda s=scheme, q=q: s.dequantize(q, out=out), plain_d),
-            ("measure", lambda s=scheme: s.measure(w), None),
+        copy, *times = medians_ms(
+            lambda: np.copyto(out, w),
+            lambda s=scheme: s.quantize(w),
+            lambda s=scheme, q=q: s.dequantize(q, out=out),
+            lambda s=scheme: s.measure(w),
         )
-        for title, call, plain in work:
-            ms = median_ms(call)
-            times = f"{plain / ms:.0f}" if plain is not None and scheme.name == "base11" else ""
-            print(f"| {scheme.label} | {title} | {ms:.1f} | {w.size / ms / 1e6:.2f} | {copy / ms:.2f} | {times} |")
+        recipe = _plain_ms(w) if scheme.name == "base11" else (None, None)
+        for title, ms, plain_ms in zip(("quantize", "decode", "measure"), times, (*recipe, None), strict=True):
+            times_faster = f"{plain_ms / ms:.0f}" if plain_ms else ""
+            print(f"| {scheme.label} | {title} | {w.size / ms / 1e6:.2f} | {copy / ms:.2f} | {times_faster} |")
+        print(f"| | measure ÷ quantize | {times[2] / times[0]:.2f} | | |")
+
+
+def _plain_ms(w: np.ndarray) -> tuple[float, float]:
+    part = torch.from_numpy(w[:PLAIN_ROWS])
+    packed = plain.quantize(part)
+    found = medians_ms(lambda: plain.quantize(part), lambda: plain.decode(*packed), rounds=3)
+    return found[0] * len(w) / PLAIN_ROWS, found[1] * len(w) / PLAIN_ROWS
+
+
+def against_gguf(shape: tuple[int, int]) -> None:
+    """Integer groups of 32 against gguf-py."""
+    w = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    out = np.empty_like(w)
+    print("\n| gguf-py | qinspect | quantize, × gguf-py | decode, × gguf-py |")
+    print("|---|---|---|---|")
+    for name, kind, scheme in GGUF:
+        theirs, ours = gguf.quants.quantize(w, kind), scheme.quantize(w)
+        a, b, c, d = medians_ms(
+            lambda k=kind: gguf.quants.quantize(w, k),
+            lambda s=scheme: s.quantize(w),
+            lambda k=kind, t=theirs: gguf.quants.dequantize(t, k),
+            lambda s=scheme, q=ours: s.dequantize(q, out=out),
+            rounds=3,
+        )
+        print(f"| {name} | {scheme.label} | {a / b:.1f} | {c / d:.1f} |")
+
+
+def memory(shape: tuple[int, int]) -> None:
+    """Peak extra memory of numpy arrays, beside what the result itself takes."""
+    w = np.ones(shape, np.float32)
+    out = np.empty_like(w)
+    scheme = make_scheme("base11")
+    q = scheme.quantize(w)
+    print("\n| work | peak extra memory | packed size |")
+    print("|---|---|---|")
+    for title, call in _jobs(scheme, w, q, out):
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        print(f"| {title} | {peak / 1e6:.1f} MB | {q.nbytes / 1e6:.1f} MB |")
+
+
+def _jobs(scheme: Scheme, w: np.ndarray, q: object, out: np.ndarray) -> tuple[tuple[str, Callable[[], object]], ...]:
+    return (
+        ("quantize", lambda: scheme.quantize(w)),
+        ("decode", lambda: scheme.dequantize(q, out=out)),  # type: ignore[arg-type]
+        ("measure", lambda: scheme.measure(w)),
+    )
+
+
+def first_call() -> None:
+    """The first measure, quantize and decode of a process: right after installing, and from the compiler's cache."""
+    print("\n| first call of a process | s |")
+    print("|---|---|")
+    with tempfile.TemporaryDirectory() as cache:
+        for title in ("after installing: kernels are compiled", "later: kernels come from the cache"):
+            done = subprocess.run(
+                [sys.executable, "-c", FIRST_CALL],
+                env={**os.environ, "NUMBA_CACHE_DIR": cache}, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            print(f"| {title} | {float(done.stdout):.2f} |")
 
 
 def processor() -> str:
@@ -99,4 +164,7 @@ def processor() -> str:
 if __name__ == "__main__":
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
     for each in SHAPES:
-        compare(each)
+        against_copy(each)
+    against_gguf(SHAPES[0])
+    memory(SHAPES[1])
+    first_call()
