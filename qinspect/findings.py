@@ -178,7 +178,10 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
     layout, m, size = case.scheme.layout(case.shape), case.metrics, math.prod(case.shape)
     if not 1 < layout.sets <= size // 8 or not m.sqnr_db >= 1:
         return
-    spans = np.square(_spans(case.scheme, m.params))
+    spans = _spans(case.scheme, m.params)
+    # Sets of zeros have scale 1; nothing else can span more than all weights together do.
+    ends = (np.array([value], np.float32) for value in (case.low, case.high))
+    spans = np.square(np.where(spans > 1.01 * _spans(case.scheme, case.scheme.fit(*ends)), 0, spans))
     # Signed codes stretch to the larger of both ends, the largest of twice as many values.
     seen = size // layout.sets * (2 if case.scheme.code_range[0] < 0 else 1)
     end = np.array([_gaussian_extreme(seen) * math.sqrt(m.signal / size)], np.float32)

@@ -180,6 +180,13 @@ class TestOutliers:
         told = float(text.split("cost about ")[1].split(" dB")[0])
         assert told == pytest.approx(20 * math.log10(span / usual), abs=0.4)
 
+    @pytest.mark.parametrize("name", ["symmetric", "asymmetric"])
+    @pytest.mark.parametrize("granularity", ["channel", "group"])
+    def test_dead_channels_are_no_outliers(self, name, granularity):
+        w = gaussian(256, 512)
+        w[::8] = 0
+        assert findings(w, make_scheme(name, bits=4, granularity=granularity)) == ()
+
 
 class TestGroupSize:
     def test_what_a_ragged_group_costs(self):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -123,9 +124,20 @@ def _is_float(dtype: np.dtype) -> bool:
 
 def _as_array(weights: Any) -> np.ndarray:
     """A numpy view of an array or a torch tensor (told by its methods: the core does not know torch)."""
-    if hasattr(weights, "detach"):
-        weights = weights.detach().cpu()
-        if str(weights.dtype).startswith(("torch.bfloat", "torch.float8")):
-            weights = weights.float()  # torch hands numpy no type of less than 16 bits, and no bfloat16: the only copy
-        weights = weights.numpy()
-    return np.asarray(weights)
+    if not hasattr(weights, "detach"):
+        return np.asarray(weights)
+    try:
+        return _of_torch(weights.detach().cpu().resolve_neg())
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SchemeError(f"torch has no plain array of these weights ({reason}); make them dense first") from error
+
+
+def _of_torch(tensor: Any) -> np.ndarray:
+    """The memory of a dense tensor on the CPU. Numpy gets bfloat16 and float8, which it lacks, as bits from torch."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    if not hasattr(ml_dtypes, name):
+        return np.asarray(tensor.numpy())
+    torch = sys.modules[type(tensor.dtype).__module__]
+    bits = tensor.view(torch.int16 if tensor.itemsize == 2 else torch.uint8).numpy()
+    return np.asarray(bits.view(getattr(ml_dtypes, name)))

@@ -14,13 +14,19 @@ DEFAULTS = [cls() for cls in registry]
 ALL = pytest.mark.parametrize("scheme", DEFAULTS, ids=lambda scheme: scheme.name)
 
 
+FLOATS = [
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+    torch.float8_e4m3fnuz, torch.float8_e5m2fnuz,
+]  # fmt: skip
+
+
 def weights(*shape):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
 class TestTorch:
     @ALL
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e5m2])
+    @pytest.mark.parametrize("dtype", FLOATS)
     def test_types(self, scheme, dtype):
         w = torch.from_numpy(weights(8, 200)).to(dtype)
         assert np.array_equal(scheme.quantize(w).data, scheme.quantize(w.float().numpy()).data)
@@ -40,6 +46,24 @@ class TestTorch:
     def test_weights_are_not_copied(self):
         w = torch.from_numpy(weights(8, 200))
         assert np.shares_memory(engine.Matrix(w).block(2, 5), w.numpy())
+
+    @pytest.mark.parametrize("dtype", FLOATS)
+    def test_types_that_numpy_lacks_are_not_copied_whole(self, dtype):
+        tensor = torch.from_numpy(weights(8, 200)).to(dtype)
+        matrix = engine.Matrix(tensor)
+        tensor.fill_(2)
+        assert (matrix.block(2, 5) == 2).all()
+
+    def test_negated_lazily(self):
+        w = torch.randn(8, 200, dtype=torch.complex64).conj().imag
+        assert w.is_neg()
+        scheme = make_scheme("base11")
+        assert np.array_equal(scheme.quantize(w).data, scheme.quantize(w.resolve_neg().numpy()).data)
+
+    @pytest.mark.parametrize("tensor", [torch.ones(3, 3).to_sparse(), torch.ones(3, 3, device="meta")])
+    def test_what_has_no_array_is_refused(self, tensor):
+        with pytest.raises(SchemeError, match="torch has no plain array of these weights"):
+            make_scheme("base11").quantize(tensor)
 
     def test_whole_numbers_are_refused(self):
         with pytest.raises(SchemeError, match="int64 weights cannot be quantized"):
