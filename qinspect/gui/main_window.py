@@ -228,8 +228,8 @@ class MainWindow(QMainWindow):
 
     def _select_something(self) -> None:
         """Once the worst layer is known, and nobody chose another, show it."""
+        self.table.resort()
         if self.controller.info is None:
-            self.table.resort()
             self.table.select_first()
 
     # Showing.
@@ -321,11 +321,6 @@ class MainWindow(QMainWindow):
             part.set_theme(theme)
         for frame in self.grid.frames:
             frame.view.set_theme(theme)
-        if self.controller.session.checkpoint is not None:
-            self.table.show_infos(self.controller.session.checkpoint.infos)
-            self._on_chosen(self.controller.scheme)
-            if self.controller.info is not None:
-                self.table.select(self.controller.info.name)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end all work before any widget dies."""

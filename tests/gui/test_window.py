@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton
 from safetensors.numpy import load_file, save_file
 
 from qinspect.formats.open import open_checkpoint
-from qinspect.gui import layer_table as columns
+from qinspect.gui import layer_model as columns
 from qinspect.quant.scheme import make_scheme
 
 
