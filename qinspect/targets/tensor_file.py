@@ -97,6 +97,7 @@ class TensorFile(Target):
             except QInspectError as error:
                 raise error.within(path=checkpoint.path, tensor=row.name) from None
             yield row, content, whole.part(0.5, 1)
+            del content  # here and where it was taken, or two would be in memory while the next is made
         sources.check()
         token.check(1.0)
 
@@ -109,6 +110,7 @@ class TensorFile(Target):
                 for stored, array in zip(self.stored(row), self.arrays(content), strict=True):
                     file.seek(offsets[stored.name])
                     crcs[stored.name] = _put(file, array, token)
+                del content, array
             for offset, data in blueprint.frame(crcs):
                 file.seek(offset)
                 file.write(data)
@@ -123,6 +125,7 @@ class TensorFile(Target):
                     sums = [crcs[stored.name] for stored in self.stored(row)]
                     difference = read_back.check(meant, found, sums, self.arrays(found), token)
                     rows.append(ReportRow(row.name, row.nbytes, difference))
+                    del meant, found
         except (FormatError, UnsupportedError) as error:
             text = f"what was written cannot be read back: {error.message}"
             raise ExportError(text, tensor=error.tensor) from error

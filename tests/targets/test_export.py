@@ -1,6 +1,7 @@
 """Exports end to end: sizes, arrays, what reference libraries read, and the way back."""
 
 import json
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -29,6 +30,8 @@ SCHEMES = [
     make_scheme("asymmetric", bits=16, granularity="channel"),
     make_scheme("asymmetric", bits=2, offset="minimum"),
     make_scheme("sentinel"),
+    make_scheme("normal_float", bits=3),
+    make_scheme("fp4", group_size=32),
 ]
 
 
@@ -297,3 +300,18 @@ def test_a_file_without_tensors_to_pack(tmp_path):
         plan, _ = export(tmp_path / "in", target, Recipe.of(BASE11), tmp_path / "out")
         assert plan.bpw is None
         assert plan.nbytes == (tmp_path / "out").stat().st_size
+
+
+@pytest.mark.parametrize("target", list(registry), ids=lambda target: target.name)
+def test_one_tensor_is_in_memory_at_a_time(target, tmp_path):
+    layers, nbytes = 3, 24 << 20
+    source = tmp_path / "layers.safetensors"
+    save_file({f"fc{i}.weight": torch.randn(1024, nbytes // 4096) for i in range(layers)}, source)
+    with open_checkpoint(source) as checkpoint:
+        plan = target().plan(checkpoint, Recipe.of(make_scheme("base11")))
+        target().write(checkpoint, plan, tmp_path / "warm")
+        tracemalloc.start()
+        target().write(checkpoint, plan, tmp_path / "out")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1.5 * nbytes
