@@ -69,7 +69,7 @@ class CodeUsage:
 
 @dataclass(frozen=True, eq=False)
 class ScaleMap:
-    """The parameters of every group as matrices `[rows, groups]` by name: `scale`, `minimum`, `step`.
+    """The parameters of every group as matrices `[rows, groups]` by name: `scale`, `minimum`, and `step` if even.
 
     One row for channels of another axis than the first; one cell for a tensor with a single set. `across` and `down`
     name the axes.
@@ -144,22 +144,23 @@ def _units(values: np.ndarray, block: Any, q: QTensor) -> np.ndarray:
     from qinspect.quant import kernels
 
     units = np.empty_like(values)
-    grid, layout = block.grid, block.layout
-    kernels.to_code_units(
-        values, layout.line, layout.run, block.first, grid.step, grid.low, q.scheme.code_range[0], units
-    )
+    grid, runs = block.grid, (block.layout.line, block.layout.run, block.first)
+    if grid.table is None or grid.even:
+        kernels.to_code_units(values, *runs, grid.step, grid.low, q.scheme.code_range[0], units)
+    else:
+        kernels.to_table_units(values, *runs, grid.scale, grid.offset, grid.table, units)
     return units
 
 
 def scale_map(q: QTensor) -> ScaleMap:
     """Scale, lowest level and step of every parameter set of `q`, laid out as the matrix is."""
     layout = q.scheme.layout(q.shape)
-    grid = q.scheme.grid({name: array.reshape(-1) for name, array in q.params.items()})
+    grid = q.scheme.grid_of(q.params)
     if layout.local:
         shape, across, down = (layout.rows, layout.runs_per_row), "group along the row", "row"
     else:
         shape, across, down = (1, layout.sets), "channel" if layout.sets > 1 else "tensor", ""
-    named = {"scale": grid.scale, "minimum": grid.low, "step": grid.step}
+    named = {"scale": grid.scale, "minimum": grid.low} | ({"step": grid.step} if grid.even else {})
     return ScaleMap({name: array.reshape(shape) for name, array in named.items()}, across, down, layout.run)
 
 

@@ -183,7 +183,7 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
     ends = (np.array([value], np.float32) for value in (case.low, case.high))
     spans = np.square(np.where(spans > 1.01 * _spans(case.scheme, case.scheme.fit(*ends)), 0, spans))
     # Signed codes stretch to the larger of both ends, the largest of twice as many values.
-    seen = size // layout.sets * (2 if case.scheme.code_range[0] < 0 else 1)
+    seen = size // layout.sets * (2 if case.scheme.centred else 1)
     end = np.array([_gaussian_extreme(seen) * math.sqrt(m.signal / size)], np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         expected = float(_spans(case.scheme, case.scheme.fit(-end, end))[0])
@@ -202,7 +202,7 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
 
 def _spans(scheme: Scheme, params: Mapping[str, np.ndarray]) -> np.ndarray:
     """From the lowest to the highest level of every parameter set."""
-    grid = scheme.grid({name: array.reshape(-1) for name, array in params.items()})
+    grid = scheme.grid_of(params)
     spans: np.ndarray = grid.high.astype(np.float64) - grid.low
     return spans
 

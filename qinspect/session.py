@@ -128,7 +128,7 @@ def _figures(
     from qinspect.quant import engine
 
     if packed is not None and weights is None:
-        grid = packed.scheme.grid({name: array.reshape(-1) for name, array in packed.params.items()})
+        grid = packed.scheme.grid_of(packed.params)
         span = (float(grid.low.min()), float(grid.high.max())) if grid.low.size else (0.0, 0.0)
         return engine.stored_metrics(packed, token), *span
     if weights is None:

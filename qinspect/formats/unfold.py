@@ -31,7 +31,7 @@ from qinspect.quant.scheme import QTensor, make_scheme
 from qinspect.quant.schemes.base_n import BaseN, codebook
 
 _OURS = (VERSION_KEY, LAYERS_KEY, CRC_KEY)
-_PARAM_DTYPES = {"F16": "float16", "F32": "float32"}
+_PARAM_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 
 
 @dataclass(frozen=True)

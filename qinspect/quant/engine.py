@@ -169,7 +169,6 @@ class _Stored:
     def __init__(self, q: QTensor) -> None:
         self.q = q
         self.layout = q.scheme.layout(q.shape)
-        self._params = {name: array.reshape(-1) for name, array in q.params.items()}
 
     def codes(self, start: int, stop: int) -> np.ndarray:
         """Stored codes of some rows, in this thread's scratch memory."""
@@ -181,7 +180,7 @@ class _Stored:
     def grid(self, start: int, stop: int) -> Grid:
         """What the codes of these rows mean."""
         sets = self.layout.sets_of(start, stop)
-        return self.q.scheme.grid({name: array[sets] for name, array in self._params.items()})
+        return self.q.scheme.grid_of(self.q.params, sets)
 
 
 class _Fitted:
@@ -237,21 +236,35 @@ def _encode(scheme: Scheme, x: np.ndarray, layout: Layout, first: int, grid: Gri
     found = scratch("codes", x.size, scheme.code_dtype).reshape(x.shape)
     low, high = scheme.code_range
     line, run = layout.line, layout.run
-    if scheme.table() is None:
+    if grid.table is None:
         kernels.encode_affine(x, line, run, first, grid.scale, grid.zero, grid.offset, low, high, found)
-    else:
+    elif grid.even:
         kernels.encode_linear(x, line, run, first, grid.scale, grid.offset, high, found)
+    else:
+        kernels.encode_nearest(x, line, run, first, grid.scale, grid.offset, boundaries(grid.table), found)
     return found
 
 
+def boundaries(table: np.ndarray) -> np.ndarray:
+    """The midpoints of neighbouring levels, rounded down to float32: a float32 above one is nearer to the upper level.
+
+    Filled up with infinity to a multiple of four. Of equal levels only the lowest is ever taken.
+    """
+    exact = (table[:-1].astype(np.float64) + table[1:]) / 2
+    middle = exact.astype(np.float32)
+    middle = np.where(middle > exact, np.nextafter(middle, np.float32(-np.inf)), middle)
+    middle[table[:-1] == table[1:]] = np.inf
+    middle = np.minimum.accumulate(middle[::-1])[::-1]
+    return np.append(middle, np.full(-middle.size % 4, np.inf, np.float32))
+
+
 def _decode(scheme: Scheme, found: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> None:
-    table = scheme.table()
     line, run = layout.line, layout.run
-    if table is None:
+    if grid.table is None:
         low = scheme.code_range[0]
         kernels.decode_affine(found, line, run, first, grid.scale, grid.zero, grid.offset, low, out)
     else:
-        kernels.decode_table(found, line, run, first, grid.scale, grid.offset, table, out)
+        kernels.decode_table(found, line, run, first, grid.scale, grid.offset, grid.table, out)
 
 
 def _errors(scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:

@@ -90,6 +90,40 @@ def encode_linear(
 
 
 @jit
+def encode_nearest(
+    x: np.ndarray, line: int, run: int, first: int,
+    scale: np.ndarray, offset: np.ndarray, bounds: np.ndarray, codes: np.ndarray,
+) -> None:  # fmt: skip
+    """How many of the ascending `bounds` (a multiple of four) `(x − offset)/scale` exceeds.
+
+    Comparing with all of them vectorises: with 16 levels it is five times as fast as a binary search, with 256 as fast.
+    """
+    flat = x.reshape(-1)
+    out = codes.reshape(-1)
+    size = 512
+    places, counts = np.empty(size, np.float32), np.empty(size, np.int32)
+    number = first
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % scale.size
+            number += 1
+            s, o = scale[k], offset[k]
+            stop = min(begin + run, start + line)
+            for at in range(begin, stop, size):
+                part, into = flat[at : min(at + size, stop)], out[at : min(at + size, stop)]
+                t, count = places[: part.size], counts[: part.size]
+                for i in range(part.size):
+                    t[i] = (part[i] - o) / s
+                    count[i] = 0
+                for j in range(0, bounds.size, 4):
+                    a, b, c, d = bounds[j], bounds[j + 1], bounds[j + 2], bounds[j + 3]
+                    for i in range(part.size):
+                        count[i] += np.int32(t[i] > a) + np.int32(t[i] > b) + np.int32(t[i] > c) + np.int32(t[i] > d)
+                for i in range(part.size):
+                    into[i] = count[i]
+
+
+@jit
 def decode_affine(
     codes: np.ndarray, line: int, run: int, first: int,
     scale: np.ndarray, zero: np.ndarray, offset: np.ndarray, low_code: int, out: np.ndarray,
@@ -229,6 +263,27 @@ def to_code_units(
             part, into = flat[begin:end], units[begin:end]
             for i in range(part.size):
                 into[i] = (part[i] - o) / s + np.float32(low_code)
+
+
+@jit
+def to_table_units(
+    x: np.ndarray, line: int, run: int, first: int,
+    scale: np.ndarray, offset: np.ndarray, table: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    """As `to_code_units` between the uneven levels of `table`; beyond its ends the end gaps go on."""
+    flat = x.reshape(-1)
+    units = out.reshape(-1)
+    number = first
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % scale.size
+            number += 1
+            s, o = scale[k], offset[k]
+            for i in range(begin, min(begin + run, start + line)):
+                t = (flat[i] - o) / s
+                below = min(max(np.searchsorted(table, t) - 1, 0), table.size - 2)
+                gap = table[below + 1] - table[below]
+                units[i] = below + ((t - table[below]) / gap if gap > 0 else np.float32(0))
 
 
 @jit

@@ -58,8 +58,9 @@ class QTensor:
         if held:
             raise FormatError(f"a {self.scheme.name} tensor has no {', '.join(held)}")
         with np.errstate(over="ignore", invalid="ignore"):
-            grid = self.scheme.grid({name: array.reshape(-1) for name, array in self.params.items()})
-        if not (np.isfinite(grid.low).all() and np.isfinite(grid.high).all()):
+            grid = self.scheme.grid_of(self.params)
+        ascending = grid.table is None or bool((np.diff(grid.table) >= 0).all())
+        if not (ascending and np.isfinite(grid.low).all() and np.isfinite(grid.high).all()):
             names = " or ".join(self.params)
             raise FormatError(f"{names} holds values that cannot be: the file is corrupt; copy or export it again")
 
@@ -79,7 +80,8 @@ class Grid:
     """What codes mean, one float32 entry a parameter set.
 
     A code stands for `(code − zero)·scale + offset`, or for `table[code]·scale + offset` where there is a table of
-    levels (0 … 1). `step` is the distance of neighbouring levels (NaN if uneven); `low` and `high` are the end levels.
+    ascending float32 levels; an `even` one goes from 0 to 1 in equal steps. `step` is the distance of neighbouring
+    levels (NaN if uneven); `low` and `high` are the end levels.
     """
 
     scale: np.ndarray
@@ -88,6 +90,8 @@ class Grid:
     step: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    table: np.ndarray | None = None
+    even: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ class Scheme(ABC):
     title: ClassVar[str]
     summary: ClassVar[str]
     order: ClassVar[int] = 100
+    centred: ClassVar[bool] = False
+    """Whether parameters follow from the largest magnitude alone, and levels lie on both sides of zero."""
 
     def __post_init__(self) -> None:
         for parameter in self.parameters():
@@ -130,10 +136,6 @@ class Scheme(ABC):
     @abstractmethod
     def grid(self, params: Mapping[str, np.ndarray]) -> Grid:
         """What codes mean under `params` (vectors, one entry a set)."""
-
-    def table(self) -> np.ndarray | None:
-        """The levels, 0 … 1 as float32, of a scheme with a codebook."""
-        return None
 
     def leaves_alone(self, low: float, high: float) -> str | None:
         """Why a tensor with this range is better not quantized unless someone insists; None where it is fine."""
@@ -181,6 +183,10 @@ class Scheme(ABC):
     def code_dtype(self) -> np.dtype:
         """The unsigned type in which stored codes (code − lowest code) are handled."""
         return np.dtype(np.uint8 if self.n_codes <= 256 else np.uint16)
+
+    def grid_of(self, params: Mapping[str, np.ndarray], sets: slice = slice(None)) -> Grid:
+        """What codes mean in some parameter sets, of `params` in the shapes in which they are stored."""
+        return self.grid({name: array.reshape(-1)[sets] for name, array in params.items()})
 
     def stored(self, shape: tuple[int, ...]) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         """Type and shape of all that a tensor of `shape` will be stored as: `data`, then the parameters."""
@@ -242,10 +248,9 @@ class Scheme(ABC):
 
     def level_values(self, q: QTensor, index: int = 0) -> np.ndarray:
         """The values that the codes of parameter set `index` of `q` stand for, from the lowest code up."""
-        grid = self.grid({name: array.reshape(-1)[index : index + 1] for name, array in q.params.items()})
-        table = self.table()
+        grid = self.grid_of(q.params, slice(index, index + 1))
         low, high = self.code_range
-        unit = np.arange(low, high + 1, dtype=np.float32) if table is None else table
+        unit = np.arange(low, high + 1, dtype=np.float32) if grid.table is None else grid.table
         values: np.ndarray = (unit[:, None] - grid.zero) * grid.scale + grid.offset
         return values.reshape(-1)  # empty for a set that is not there
 

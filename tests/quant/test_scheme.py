@@ -14,7 +14,7 @@ NAMES = registry.names()
 
 
 def test_the_schemes():
-    assert NAMES == ["base11", "base_n", "symmetric", "asymmetric", "sentinel"]
+    assert NAMES == ["base11", "base_n", "symmetric", "asymmetric", "sentinel", "normal_float", "fp4"]
 
 
 class TestDefaults:
@@ -67,7 +67,7 @@ class TestAsData:
         ("base11", {"group_size": 12.0}, "group_size must be a whole number, not 12.0"),
         ("base11", {"group_size": True}, "group_size must be a whole number, not True"),
         ("base11", {"param_dtype": 16}, "param_dtype must be text, not 16"),
-        ("base11", {"param_dtype": "bfloat16"}, "param_dtype must be one of float16, float32, not 'bfloat16'"),
+        ("base11", {"param_dtype": "float64"}, "param_dtype must be one of float16, bfloat16, float32, not 'float64'"),
         ("base_n", {"levels": 1}, "levels must be 2 to 256, not 1"),
         ("base_n", {"levels": 257}, "levels must be 2 to 256, not 257"),
         ("symmetric", {"bits": 9}, "bits must be one of 2, 3, 4, 5, 6, 7, 8, 16, not 9"),

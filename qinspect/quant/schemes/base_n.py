@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from qinspect.quant.affine import float_dtype
 from qinspect.quant.layout import Layout, per_group
 from qinspect.quant.packing import DigitPacking
 from qinspect.quant.parameter import param
@@ -49,7 +50,9 @@ class BaseN(Scheme):
     group_size: int = param(
         128, "Weights along a row that share a minimum and a range.", low=1, high=1 << 20, unit="weights"
     )
-    param_dtype: str = param("float16", "Type of each group's minimum and range.", choices=("float16", "float32"))
+    param_dtype: str = param(
+        "float16", "Type of each group's minimum and range.", choices=("float16", "bfloat16", "float32")
+    )
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
         """Groups along each row."""
@@ -67,11 +70,11 @@ class BaseN(Scheme):
 
     def param_dtypes(self) -> dict[str, np.dtype]:
         """`min_val` and `scale` a group."""
-        return {"min_val": np.dtype(self.param_dtype), "scale": np.dtype(self.param_dtype)}
+        return dict.fromkeys(("min_val", "scale"), float_dtype(self.param_dtype))
 
     def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
         """Both ends are rounded to the parameters' type first; the range is floored at `RANGE_FLOOR`."""
-        dtype = np.dtype(self.param_dtype)
+        dtype = float_dtype(self.param_dtype)
         minimum, maximum = low.astype(dtype), high.astype(dtype)
         scale = np.maximum(maximum.astype(np.float32) - minimum.astype(np.float32), np.float32(RANGE_FLOOR))
         return {"min_val": minimum, "scale": scale.astype(dtype)}
@@ -80,8 +83,4 @@ class BaseN(Scheme):
         """The table of levels, stretched over each group's range."""
         scale, minimum = params["scale"].astype(np.float32), params["min_val"].astype(np.float32)
         step = scale / np.float32(self.levels - 1)
-        return Grid(scale, np.zeros_like(scale), minimum, step, minimum, minimum + scale)
-
-    def table(self) -> np.ndarray:
-        """Evenly spaced levels, 0 … 1."""
-        return linear_table(self.levels)
+        return Grid(scale, np.zeros_like(scale), minimum, step, minimum, minimum + scale, linear_table(self.levels))

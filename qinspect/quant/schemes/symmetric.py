@@ -20,6 +20,7 @@ class Symmetric(Affine):
     title: ClassVar[str] = "Symmetric integer"
     summary: ClassVar[str] = "Signed integers times one scale; zero stays exactly zero."
     order: ClassVar[int] = 30
+    centred: ClassVar[bool] = True
 
     @property
     def code_range(self) -> tuple[int, int]:

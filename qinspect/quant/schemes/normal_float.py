@@ -1,0 +1,61 @@
+"""Normal float: levels at the quantiles of a normal distribution (QLoRA, arXiv 2305.14314, appendix E)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
+from typing import ClassVar
+
+import numpy as np
+
+from qinspect.quant.codebook import Codebook
+from qinspect.quant.packing import BitPacking
+from qinspect.quant.parameter import param
+
+NF4 = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+"""As published; the formula gives them to about 1e-7."""
+
+
+@cache
+def normal_table(bits: int) -> np.ndarray:
+    """2^b quantiles, −1 … 1 with 0 among them: half of them positive, one fewer negative."""
+    half = 1 << (bits - 1)
+    tail = (1 / (4 * half) + 1 / (4 * half - 2)) / 2
+    positive, negative = (_quantiles(tail, n) for n in (half, half - 1))
+    table = np.array(NF4 if bits == 4 else [*-negative[::-1], 0.0, *positive], np.float32)
+    table.flags.writeable = False
+    return table
+
+
+def _quantiles(tail: float, n: int) -> np.ndarray:
+    """`n` positive quantiles at equal steps from the median (left out) to 1 − `tail`, the largest scaled to 1."""
+    p = np.linspace(0.5, 1 - tail, n + 1)[1:]
+    found: np.ndarray = np.array([NormalDist().inv_cdf(x) for x in p])
+    return np.asarray(found / found[-1])
+
+
+@dataclass(frozen=True)
+class NormalFloat(Codebook):
+    """Codes 0 … 2^b−1; `w ≈ table[code]·scale` with scale = max|w| of the group. NF4 at four bits."""
+
+    name: ClassVar[str] = "normal_float"
+    title: ClassVar[str] = "Normal float (NF4)"
+    summary: ClassVar[str] = "Levels at the quantiles of a normal distribution, dense around zero, times one scale."
+    order: ClassVar[int] = 60
+
+    bits: int = param(4, "Bits of a code.", choices=(2, 3, 4, 5, 6, 7, 8), unit="bits")
+
+    @property
+    def table(self) -> np.ndarray:
+        """−1 … 1."""
+        return normal_table(self.bits)
+
+    @property
+    def packing(self) -> BitPacking:
+        """Bit fields along each row."""
+        return BitPacking(self.bits)
