@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from qinspect.errors import FormatError, SchemeError
-from qinspect.formats.checkpoint import is_unicode
+from qinspect.formats.checkpoint import FLOATING, is_unicode
 from qinspect.quant.layout import matrix_shape
 from qinspect.quant.scheme import Scheme, scheme_from_json
 from qinspect.quant.schemes.base_n import BaseN
@@ -26,6 +26,9 @@ RECORD_KEY = "qinspect"
 VERSION_KEY = "qinspect.version"
 LAYERS_KEY = "qinspect.layers"
 """In the metadata of a `.safetensors` file: JSON of `{prefix: record}`. A `.pt` file is read as if it had it too."""
+
+_SAID_TWICE = ("in_features", "group_size")
+"""Entries of a record that follow from others, for readers that know no more than one layout."""
 
 CRC_KEY = "qinspect.crc32"
 """In the metadata of a `.safetensors` file: JSON of `{stored array: eight hexadecimal digits}`."""
@@ -62,9 +65,13 @@ class LayerRecord:
                 if not all(type(n) is int and 0 <= n < 1 << 63 for n in shape) or not is_unicode(name):
                     raise FormatError("the name or the shape in its record is none")
                 try:
-                    return cls(name, tuple(shape), dtype, scheme_from_json(scheme))
+                    record = cls(name, tuple(shape), dtype, scheme_from_json(scheme))
                 except SchemeError as error:
                     raise FormatError(f"the scheme in its record is not valid: {error.message}") from error
+                said = record.to_json()
+                if dtype in FLOATING and all(value.get(key, said[key]) == said[key] for key in _SAID_TWICE):
+                    return record
+                raise FormatError("its record contradicts itself: the file is corrupt; copy or export it again")
         raise FormatError(f"its record is not one of a packed layer: {json.dumps(value, default=str)[:80]}")
 
 

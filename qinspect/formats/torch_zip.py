@@ -60,14 +60,14 @@ class TorchZip(Reader):
 
 
 class TorchCheckpoint(StoredCheckpoint):
-    """An open torch file; `storages` are the entries in which its tensors lie, each by the name of its first tensor."""
+    """An open torch file; `entries` are its pickle and its storages, each by the name of its first tensor."""
 
-    storages: Mapping[str, Entry] = MappingProxyType({})
+    entries: Mapping[str, Entry] = MappingProxyType({})
 
     def checksums(self) -> Iterator[tuple[str, int, np.ndarray]]:
-        """What the archive keeps of every storage; torch writes 0 where it was told not to compute it."""
+        """What the archive keeps of every entry; torch writes 0 where it was told not to compute it."""
         assert self.file is not None
-        for name, entry in self.storages.items():
+        for name, entry in self.entries.items():
             if entry.crc:
                 yield name, entry.crc, self.file.at(entry.offset, entry.nbytes)
 
@@ -91,7 +91,8 @@ def _checkpoint(file: MappedFile, title: str) -> Checkpoint:
         notes=[*_notes(contents), *_refusals(objects)],
     )
     first = {tensor.key: tensor.name for tensor in reversed(contents.tensors)}
-    checkpoint.storages = {first[key]: entry for key, entry in storages.items() if entry is not None}
+    placed = {first[key]: entry for key, entry in storages.items() if entry is not None}
+    checkpoint.entries = {"data.pkl": entries[f"{root}data.pkl"], **placed}
     return checkpoint
 
 

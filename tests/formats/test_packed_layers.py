@@ -231,6 +231,9 @@ BAD_RECORDS = {
     "other parameters": GOOD | {"scheme": {"scheme": "base11", "param_dtype": "float32"}},
     "axis that is not there": GOOD | {"scheme": {"scheme": "symmetric", "granularity": "channel", "axis": 5}},
     "other scheme": GOOD | {"scheme": {"scheme": "sentinel", "bits": 8}},
+    "other row": GOOD | {"in_features": 129},
+    "group told in two ways": GOOD | {"group_size": 64},
+    "type of no weights": GOOD | {"dtype": "F33"},
     "name is a number": GOOD | {"name": 1},
     "name is half a character": GOOD | {"name": "\ud800"},
 }

@@ -274,7 +274,10 @@ def test_checksums_are_those_of_the_archive(saved, tmp_path):
     state = {"a": torch.randn(4, 4), "b": torch.randn(3)}
     state["tied"] = state["a"]
     checkpoint = saved(state)
+    with zipfile.ZipFile(checkpoint.path) as archive:
+        (pickle,) = (archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
     assert {name: crc for name, crc, _ in checkpoint.checksums()} == {
+        "data.pkl": zlib.crc32(pickle),
         "a": zlib.crc32(raw(state["a"])),
         "b": zlib.crc32(raw(state["b"])),
     }

@@ -132,6 +132,13 @@ def test_a_flipped_bit_contradicts_the_stored_sum(source, tmp_path, target):
         assert any("CRC-32" in mismatch.text for mismatch in verify(a, b))
 
 
+def test_a_changed_pickle_contradicts_the_stored_sum(source, tmp_path):
+    packed = export(source, tmp_path / "packed", SCHEMES[0], "pt")
+    packed.write_bytes(packed.read_bytes().replace(b"\3\0\0\0F32", b"\3\0\0\0F64", 1))
+    (text,) = mismatches(packed, source).values()
+    assert "CRC-32" in text
+
+
 def test_an_impossible_word_is_a_mismatch(source, tmp_path):
     def change(arrays):
         arrays["fc1.quant_packed"][0, 0, :4] = 255
