@@ -423,7 +423,7 @@ def _group_size(loaded: Mapping[str, np.ndarray | QTensor], path: str | Path) ->
 def _state(name: str, held: np.ndarray | QTensor) -> dict[str, Tensor]:
     """What a state dict holds for a tensor of a checkpoint."""
     if not isinstance(held, QTensor):
-        return {name: torch.tensor(np.asarray(held, np.float32))}
+        return {name: torch.tensor(held if held.dtype.kind in "iub" else np.asarray(held, np.float32))}
     arrays = {"data": held.data, **held.params}
     names = array_names(prefix_of(name), held.scheme)
     return {names[key]: torch.tensor(array) for key, array in arrays.items()}

@@ -416,6 +416,15 @@ class TestBigNet:
         with pytest.raises(FormatError, match=message):
             load(tmp_path / "net.pt")
 
+    def test_only_the_array_that_a_packed_layer_lacks_is_named(self, tmp_path):
+        state = dict(BigNet11Bit().state_dict())
+        del state["model.4.model.2.min_val"]
+        torch.save(state, tmp_path / "net.pt")
+        with pytest.raises(
+            FormatError, match=r'BigNet11Bit: Missing key\(s\) in state_dict: "model.4.model.2.min_val"\.$'
+        ):
+            load(tmp_path / "net.pt")
+
     def test_layers_of_several_group_sizes_are_refused(self, tmp_path):
         net = BigNet11Bit(128)
         net.model[2].model[0] = Linear11Bit(1024, 1024, group_size=64)
