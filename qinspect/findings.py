@@ -178,6 +178,8 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
     layout, m, size = case.scheme.layout(case.shape), case.metrics, math.prod(case.shape)
     if not 1 < layout.sets <= size // 8 or not m.sqnr_db >= 1:
         return
+    if getattr(case.scheme, "calibration", "minmax") != "minmax" or m.params["scale"].dtype.kind == "u":
+        return  # the ranges are not those of the weights, or jump by powers of two
     spans = _spans(case.scheme, m.params)
     # Sets of zeros have scale 1; nothing else can span more than all weights together do.
     ends = (np.array([value], np.float32) for value in (case.low, case.high))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,9 @@ import numpy as np
 from qinspect.errors import SchemeError
 from qinspect.quant import kernels, metrics
 from qinspect.quant.blocks import Matrix, map_blocks, scratch
+from qinspect.quant.calibrate import NotFiniteError, TensorSample, over_weights
+from qinspect.quant.codec import decode
+from qinspect.quant.fitting import Fitted
 from qinspect.quant.layout import Layout
 from qinspect.quant.scheme import Grid, QTensor, Scheme
 from qinspect.task import Token
@@ -29,13 +32,13 @@ def quantize(scheme: Scheme, w: Any, token: Token | None = None) -> QTensor:
     matrix = Matrix(w)
     arrays = {name: np.empty(dims, dtype) for name, (dtype, dims) in scheme.stored(matrix.shape).items()}
     data = arrays.pop("data")
-    fitted = _Fitted(scheme, matrix, arrays, token)
+    fitted = Fitted(scheme, matrix, arrays, token)
 
     def work(start: int, stop: int) -> None:
         codes = fitted.encode(start, stop)[1]
         scheme.packing.pack(codes, fitted.layout, data[start:stop])
 
-    _over_weights(work, matrix, fitted.token)
+    over_weights(work, matrix, fitted.token)
     return QTensor(scheme, matrix.shape, data, arrays)
 
 
@@ -44,14 +47,14 @@ def measure(scheme: Scheme, w: Any, token: Token | None = None) -> metrics.Metri
     matrix = Matrix(w)
     layout = scheme.layout(matrix.shape)
     arrays = {name: np.empty(layout.sets_shape, dtype) for name, dtype in scheme.param_dtypes().items()}
-    fitted, counts = _Fitted(scheme, matrix, arrays, token), _Counts(scheme)
+    fitted, counts = Fitted(scheme, matrix, arrays, token), _Counts(scheme)
 
     def work(start: int, stop: int) -> np.ndarray:
         x, codes, grid = fitted.encode(start, stop)
         counts.add(codes)
         return _errors(scheme, x, codes, layout, layout.first_run(start), grid)
 
-    sums = metrics.combine(_over_weights(work, matrix, fitted.token))
+    sums = metrics.combine(over_weights(work, matrix, fitted.token))
     return metrics.from_sums(sums, counts.total, math.prod(matrix.shape), scheme.nbytes(matrix.shape), arrays)
 
 
@@ -65,11 +68,11 @@ def compare(w: Any, q: QTensor, token: Token | None = None) -> metrics.Metrics:
     def work(start: int, stop: int) -> np.ndarray:
         x, codes = matrix.block(start, stop), stored.codes(start, stop)
         if not np.isfinite(x).all():
-            raise _NotFiniteError
+            raise NotFiniteError
         counts.add(codes)
         return _errors(q.scheme, x, codes, stored.layout, stored.layout.first_run(start), stored.grid(start, stop))
 
-    sums = metrics.combine(_over_weights(work, matrix, token))
+    sums = metrics.combine(over_weights(work, matrix, token))
     return metrics.from_sums(sums, counts.total, math.prod(q.shape), q.nbytes, q.params)
 
 
@@ -84,7 +87,7 @@ def dequantize(q: QTensor, rows: slice | None, out: np.ndarray | None, token: To
     def work(a: int, b: int) -> None:
         low, high = start + a, start + b
         grid = stored.grid(low, high)
-        _decode(q.scheme, stored.codes(low, high), layout, layout.first_run(low), grid, flat[a:b])
+        decode(q.scheme, stored.codes(low, high), layout, layout.first_run(low), grid, flat[a:b])
 
     map_blocks(work, stop - start, layout.cols, token)
     return values
@@ -121,7 +124,9 @@ def extremes(w: Any, token: Token | None = None) -> tuple[float, float]:
     """Smallest and largest weight (0, 0 of an empty tensor); raises SchemeError for NaN and infinities."""
     matrix = Matrix(w)
     layout = Layout(matrix.rows, matrix.cols, matrix.cols, matrix.cols, (1,))
-    low, high = _set_ranges(matrix, layout, token)
+    if not (matrix.rows and matrix.cols):
+        return 0.0, 0.0
+    low, high = TensorSample(matrix, layout, token or Token()).extremes()
     return float(low[0]), float(high[0])
 
 
@@ -156,7 +161,7 @@ def visit(q: QTensor, w: Any, work: Callable[[Block], T], token: Token | None = 
     def one(start: int, stop: int) -> T:
         found, grid, first = stored.codes(start, stop), stored.grid(start, stop), layout.first_run(start)
         decoded = scratch("decoded", found.size, np.dtype(np.float32)).reshape(found.shape)
-        _decode(q.scheme, found, layout, first, grid, decoded)
+        decode(q.scheme, found, layout, first, grid, decoded)
         weights = None if matrix is None else matrix.block(start, stop)
         return work(Block(start, stop, weights, decoded, found, layout, first, grid))
 
@@ -183,94 +188,10 @@ class _Stored:
         return self.q.scheme.grid_of(self.q.params, sets)
 
 
-class _Fitted:
-    """Weights and the parameters fitted to them: block by block, or all first where rows share parameters."""
-
-    def __init__(self, scheme: Scheme, matrix: Matrix, arrays: dict[str, np.ndarray], token: Token | None) -> None:
-        self.scheme = scheme
-        self.matrix = matrix
-        self.layout = scheme.layout(matrix.shape)
-        self.token = token or Token()
-        """For what is left to do after fitting."""
-        self._arrays = {name: array.reshape(-1) for name, array in arrays.items()}
-        self._grid: Grid | None = None
-        if not self.layout.local or not (matrix.rows and matrix.cols):
-            self._grid = self._fit(*_set_ranges(matrix, self.layout, self.token.part(0, 0.5)), 0)
-            self.token = self.token.part(0.5, 1)
-
-    def encode(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Grid]:
-        """A block of rows: the weights, their codes (in scratch memory), and the grid of its sets."""
-        x = self.matrix.block(start, stop)
-        grid = self._grid or self._fit(*_run_ranges(x, self.layout), start * self.layout.runs_per_row)
-        return x, _encode(self.scheme, x, self.layout, self.layout.first_run(start), grid), grid
-
-    def _fit(self, low: np.ndarray, high: np.ndarray, first: int) -> Grid:
-        """Fit the sets from `first` on, put their parameters in place, and tell what codes mean under them."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            params = self.scheme.fit(low, high)
-            grid = self.scheme.grid(params)
-        for name, array in params.items():
-            self._arrays[name][first : first + array.size] = array
-        fine = np.isfinite(grid.low) & np.isfinite(grid.high)
-        if not fine.all():
-            bad = int(np.argmin(fine))
-            where = f"{self._place(first + bad)}, where weights run from {low[bad]:.6g} to {high[bad]:.6g}"
-            raise SchemeError(_overflow({name: array[bad] for name, array in params.items()}, where))
-        return grid
-
-    def _place(self, number: int) -> str:
-        if len(self.layout.sets_shape) == 2:
-            return "row {}, group {}".format(*divmod(number, self.layout.runs_per_row))
-        return "the tensor" if self.layout.sets == 1 else f"channel {number}"
-
-
-def _overflow(params: Mapping[str, Any], where: str) -> str:
-    """What to say of parameters under which not every code has a finite value."""
-    for name, value in params.items():
-        if value.dtype != np.float32 and not np.isfinite(np.float32(value)):
-            return f"{name} does not fit {value.dtype} in {where}; choose param_dtype=float32"
-    return f"levels overflow float32 in {where}; scale this tensor down or leave it alone"
-
-
-def _encode(scheme: Scheme, x: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:
-    found = scratch("codes", x.size, scheme.code_dtype).reshape(x.shape)
-    low, high = scheme.code_range
-    line, run = layout.line, layout.run
-    if grid.table is None:
-        kernels.encode_affine(x, line, run, first, grid.scale, grid.zero, grid.offset, low, high, found)
-    elif grid.even:
-        kernels.encode_linear(x, line, run, first, grid.scale, grid.offset, high, found)
-    else:
-        kernels.encode_nearest(x, line, run, first, grid.scale, grid.offset, boundaries(grid.table), found)
-    return found
-
-
-def boundaries(table: np.ndarray) -> np.ndarray:
-    """The midpoints of neighbouring levels, rounded down to float32: a float32 above one is nearer to the upper level.
-
-    Filled up with infinity to a multiple of four. Of equal levels only the lowest is ever taken.
-    """
-    exact = (table[:-1].astype(np.float64) + table[1:]) / 2
-    middle = exact.astype(np.float32)
-    middle = np.where(middle > exact, np.nextafter(middle, np.float32(-np.inf)), middle)
-    middle[table[:-1] == table[1:]] = np.inf
-    middle = np.minimum.accumulate(middle[::-1])[::-1]
-    return np.append(middle, np.full(-middle.size % 4, np.inf, np.float32))
-
-
-def _decode(scheme: Scheme, found: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> None:
-    line, run = layout.line, layout.run
-    if grid.table is None:
-        low = scheme.code_range[0]
-        kernels.decode_affine(found, line, run, first, grid.scale, grid.zero, grid.offset, low, out)
-    else:
-        kernels.decode_table(found, line, run, first, grid.scale, grid.offset, grid.table, out)
-
-
 def _errors(scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:
     """`metrics.SUMS` of one block."""
     decoded = scratch("decoded", x.size, np.dtype(np.float32)).reshape(x.shape)
-    _decode(scheme, found, layout, first, grid, decoded)
+    decode(scheme, found, layout, first, grid, decoded)
     sums = np.zeros(len(metrics.SUMS))
     kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, sums)
     sums[-1] = np.int32(kernels.largest_magnitude(decoded.view(np.int32))).view(np.float32)
@@ -290,57 +211,6 @@ class _Counts:
         kernels.count_codes(found, counts)
         with self._lock:
             self.total += counts
-
-
-class _NotFiniteError(Exception):
-    """A block holds NaN or infinities; how many there are in all is counted once, by whoever catches this."""
-
-
-def _over_weights(work: Callable[[int, int], T], matrix: Matrix, token: Token | None) -> list[T]:
-    """`map_blocks` over all rows; weights that are not finite end in one SchemeError that says how many."""
-    try:
-        return map_blocks(work, matrix.rows, matrix.cols, token)
-    except _NotFiniteError:
-        pass
-
-    def odd(start: int, stop: int) -> np.ndarray:
-        x = matrix.block(start, stop)
-        return np.array([np.count_nonzero(np.isnan(x)), np.count_nonzero(np.isinf(x))])
-
-    nan, inf = np.sum(map_blocks(odd, matrix.rows, matrix.cols, token), axis=0)
-    found = " and ".join(f"{n} {what}" for n, what in ((nan, "NaN"), (inf, "infinite")) if n)
-    raise SchemeError(
-        f"{found} of {matrix.rows * matrix.cols} weights: repair the checkpoint or leave this tensor alone"
-    )
-
-
-def _run_ranges(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest weight of every run of a block."""
-    keys = np.empty((2, len(x) * layout.runs_per_row), np.int32)
-    kernels.ranges(x.view(np.int32), layout.line, layout.run, keys[0], keys[1])
-    values = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(np.float32)
-    if not np.isfinite(values).all():
-        raise _NotFiniteError
-    values += np.float32(0)  # −0 becomes 0
-    return values[0], values[1]
-
-
-def _set_ranges(matrix: Matrix, layout: Layout, token: Token | None) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest weight of every parameter set, from one pass over all weights; zeros if there are none."""
-    if not (matrix.rows and matrix.cols):
-        return np.zeros(layout.sets, np.float32), np.zeros(layout.sets, np.float32)
-    low, high = np.full(layout.sets, np.inf, np.float32), np.full(layout.sets, -np.inf, np.float32)
-    lock = threading.Lock()
-
-    def work(start: int, stop: int) -> None:
-        # A row's runs are as many as the sets, or a multiple: axis 2 of [a, b, c, d] has its c sets b times in a row.
-        lows, highs = (v.reshape(-1, layout.sets) for v in _run_ranges(matrix.block(start, stop), layout))
-        with lock:
-            np.minimum(low, lows.min(axis=0), out=low)
-            np.maximum(high, highs.max(axis=0), out=high)
-
-    _over_weights(work, matrix, token)
-    return low, high
 
 
 def _rows_of(shape: tuple[int, ...], layout: Layout, rows: slice | None) -> tuple[int, int, tuple[int, ...]]:

@@ -212,6 +212,20 @@ def error_sums(
             sums[8] += outside
 
 
+@jit_sums
+def sum_magnitudes(x: np.ndarray, line: int, run: int, sums: np.ndarray) -> None:
+    """The sum of |value| of each run (float64)."""
+    flat = x.reshape(-1)
+    out = 0
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            total = 0.0
+            for value in flat[begin : min(begin + run, start + line)]:
+                total += abs(np.float64(value))
+            sums[out] = total
+            out += 1
+
+
 @jit
 def largest_magnitude(bits: np.ndarray) -> int:
     """The float32 pattern (as an integer) of the largest |value| among the patterns `bits` (int32)."""

@@ -5,7 +5,7 @@ Codes are unsigned here, 0 … levels−1. Both packings work on a block of rows
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
 
@@ -76,6 +76,30 @@ def _digit_table(levels: int) -> np.ndarray:
     numbers = np.arange(levels**several)
     table: np.ndarray = sum(numbers // levels**j % levels << 8 * j for j in range(several))
     return table.astype(np.uint32)
+
+
+@dataclass(frozen=True)
+class RowDigitPacking:
+    """As `DigitPacking`, but words run on along the whole row, whatever shares parameters."""
+
+    levels: int
+
+    def shape(self, layout: Layout) -> tuple[int, ...]:
+        """`[rows, 4 · ceil(cols / digits)]`."""
+        rows, _, nbytes = DigitPacking(self.levels).shape(_whole_rows(layout))
+        return rows, nbytes
+
+    def pack(self, codes: np.ndarray, layout: Layout, out: np.ndarray) -> None:
+        """Codes `[m, cols]` uint8 into `out` `[m, row bytes]`."""
+        DigitPacking(self.levels).pack(codes, _whole_rows(layout), out[:, None])
+
+    def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
+        """Stored rows `[m, row bytes]` into codes `[m, cols]`; FormatError as in `DigitPacking`."""
+        DigitPacking(self.levels).unpack(data[:, None], _whole_rows(layout), out)
+
+
+def _whole_rows(layout: Layout) -> Layout:
+    return replace(layout, line=layout.cols, run=layout.cols)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """Levels of any spacing: the nearest of them, and the tables that are published."""
 
+import math
+from statistics import NormalDist
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -8,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from qinspect.analysis import histogram, scale_map
-from qinspect.quant import engine, kernels
+from qinspect.errors import FormatError
+from qinspect.quant import codec, kernels
 from qinspect.quant.e2m1 import TABLE
-from qinspect.quant.scheme import make_scheme
+from qinspect.quant.scheme import QTensor, make_scheme
 from qinspect.quant.schemes.normal_float import normal_table
 
 QUARTERS = st.integers(-400, 400).map(lambda n: np.float32(n / 4))
@@ -20,7 +24,7 @@ FLOATS = st.floats(-100, 100, width=16)  # differences of these are exact in flo
 def encoded(x, table, scale=1.0, offset=0.0):
     codes = np.empty(x.shape, np.uint8)
     scales, offsets = np.full(1, scale, np.float32), np.full(1, offset, np.float32)
-    kernels.encode_nearest(x, x.size, x.size, 0, scales, offsets, engine.boundaries(table), codes)
+    kernels.encode_nearest(x, x.size, x.size, 0, scales, offsets, codec.boundaries(table), codes)
     return codes
 
 
@@ -87,7 +91,7 @@ class TestFP4:
     def test_negative_zero_in_a_file_is_zero(self):
         q = make_scheme("fp4").quantize(np.ones((1, 2)))
         data = np.array([[0x78]], np.uint8)
-        again = type(q)(q.scheme, q.shape, data, q.params)
+        again = QTensor(q.scheme, q.shape, data, q.params)
         assert q.scheme.codes(again).tolist() == [[7, 14]]
 
 
@@ -103,3 +107,63 @@ class TestWhatViewsShow:
         q = make_scheme("fp4").quantize(np.ones((2, 64)))
         assert set(scale_map(q).values) == {"scale", "minimum"}
         assert q.scheme.measure(np.ones((2, 64))).to_json()["rmse_per_step"] is None
+
+
+class TestMXFP4:
+    @pytest.fixture
+    def w(self):
+        return np.random.default_rng(0).standard_normal((6, 96)).astype(np.float32) * np.logspace(-30, 30, 96)
+
+    def test_the_reference_decodes_the_same(self, w):
+        from gguf import GGMLQuantizationType, quants
+
+        q = make_scheme("mxfp4").quantize(w)
+        patterns = np.stack([q.data & 15, q.data >> 4], axis=-1).reshape(6, 3, 2, 16)  # its blocks pair 0 with 16
+        blocks = np.concatenate([q.params["scale"][..., None], patterns[:, :, 0] | patterns[:, :, 1] << 4], axis=-1)
+        decoded = quants.dequantize(blocks.reshape(6, -1), GGMLQuantizationType.MXFP4)
+        assert np.array_equal(q.scheme.dequantize(q), decoded)
+
+    def test_scale_is_that_of_the_type(self, w):
+        q = make_scheme("mxfp4").quantize(w)
+        scale = q.params["scale"].view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
+        largest = np.abs(w).reshape(6, 3, 32).max(axis=-1)
+        assert ((4 * scale <= largest) & (largest < 8 * scale)).all()
+        assert np.array_equal(q.scheme.level_values(q, 4), TABLE * scale[1, 1])
+
+    def test_a_stored_nan_is_refused(self):
+        q = make_scheme("mxfp4").quantize(np.ones((1, 32)))
+        with pytest.raises(FormatError, match="scale holds values that cannot be"):
+            QTensor(q.scheme, q.shape, q.data, {"scale": np.full((1, 1), 255, np.uint8)})
+
+    @pytest.mark.parametrize("value", [1e-45, 1e-38, 3.4e38])
+    def test_ends_of_float32(self, value):
+        w = np.full((1, 32), value, np.float32)
+        assert np.isfinite(make_scheme("mxfp4").dequantize(make_scheme("mxfp4").quantize(w))).all()
+
+    def test_bits_per_weight(self):
+        assert make_scheme("mxfp4").bpw((8, 4096)) == 4.25
+
+
+class TestTernary:
+    def test_is_that_of_bitnet(self):
+        w = np.random.default_rng(0).standard_normal((40, 60)).astype(np.float32)
+        q = make_scheme("ternary").quantize(w)
+        gamma = np.abs(w).astype(np.float64).mean()
+        assert q.params["scale"][0] == pytest.approx(gamma, rel=1e-6)
+        assert np.array_equal(q.scheme.codes(q), np.clip(np.rint(w / q.params["scale"]), -1, 1))
+
+    @pytest.mark.parametrize("granularity", ["tensor", "channel", "group"])
+    def test_digits_run_on_along_the_row(self, granularity):
+        w = np.random.default_rng(0).standard_normal((4, 300)).astype(np.float32)
+        q = make_scheme("ternary", granularity=granularity, group_size=50).quantize(w)
+        words = q.data.view("<u4")
+        digits = words[..., None] // 3 ** np.arange(20) % 3
+        assert words.shape == (4, 15)
+        assert np.array_equal(digits.reshape(4, 300) - 1, q.scheme.codes(q))
+
+    def test_on_a_gaussian(self):
+        """1 − 2a·E[|w|; |w| > a/2] + a²·P(|w| > a/2) with a = E|w|."""
+        w = np.random.default_rng(0).standard_normal((512, 2048), np.float32)
+        gauss, a = NormalDist(), math.sqrt(2 / math.pi)
+        error = 1 - 4 * a * gauss.pdf(a / 2) + 2 * a * a * gauss.cdf(-a / 2)
+        assert make_scheme("ternary").measure(w).mse == pytest.approx(error, rel=5e-3)

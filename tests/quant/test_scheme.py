@@ -14,7 +14,9 @@ NAMES = registry.names()
 
 
 def test_the_schemes():
-    assert NAMES == ["base11", "base_n", "symmetric", "asymmetric", "sentinel", "normal_float", "fp4"]
+    assert NAMES == [
+        "base11", "base_n", "symmetric", "asymmetric", "sentinel", "ternary", "normal_float", "fp4", "mxfp4",
+    ]  # fmt: skip
 
 
 class TestDefaults:

@@ -32,6 +32,8 @@ SCHEMES = [
     make_scheme("sentinel"),
     make_scheme("normal_float", bits=3),
     make_scheme("fp4", group_size=32),
+    make_scheme("mxfp4"),
+    make_scheme("ternary", granularity="group", group_size=32),
 ]
 
 

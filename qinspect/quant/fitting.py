@@ -1,0 +1,70 @@
+"""Parameters fitted to weights: block by block, or all first where rows share them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qinspect.errors import SchemeError
+from qinspect.quant.blocks import Matrix
+from qinspect.quant.calibrate import BlockSample, Sample, TensorSample, ranges
+from qinspect.quant.codec import encode
+from qinspect.quant.scheme import Grid, Scheme
+from qinspect.task import Token
+
+
+class Fitted:
+    """Weights and the parameters fitted to them: block by block, or all first where rows share parameters."""
+
+    def __init__(self, scheme: Scheme, matrix: Matrix, arrays: dict[str, np.ndarray], token: Token | None) -> None:
+        self.scheme = scheme
+        self.matrix = matrix
+        self.layout = scheme.layout(matrix.shape)
+        self.token = token or Token()
+        """For what is left to do after fitting."""
+        self._arrays = {name: array.reshape(-1) for name, array in arrays.items()}
+        self._grid: Grid | None = None
+        if not (matrix.rows and matrix.cols):
+            none = np.zeros(self.layout.sets, np.float32)
+            self._grid = self._fit(none, none, 0)
+        elif not self.layout.local:
+            self._grid = self._calibrated(TensorSample(matrix, self.layout, self.token.part(0, 0.5)), 0)
+            self.token = self.token.part(0.5, 1)
+
+    def encode(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Grid]:
+        """A block of rows: the weights, their codes (in scratch memory), and the grid of its sets."""
+        x = self.matrix.block(start, stop)
+        grid = self._grid or self._calibrated(BlockSample(x, self.layout), start * self.layout.runs_per_row)
+        return x, encode(self.scheme, x, self.layout, self.layout.first_run(start), grid), grid
+
+    def _calibrated(self, sample: Sample, first: int) -> Grid:
+        return self._fit(*ranges(self.scheme, sample), first)
+
+    def _fit(self, low: np.ndarray, high: np.ndarray, first: int) -> Grid:
+        """Fit the sets from `first` on, put their parameters in place, and tell what codes mean under them."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            params = self.scheme.fit(low, high)
+            grid = self.scheme.grid(params)
+        for name, array in params.items():
+            self._arrays[name][first : first + array.size] = array
+        fine = np.isfinite(grid.low) & np.isfinite(grid.high)
+        if not fine.all():
+            bad = int(np.argmin(fine))
+            where = f"{self._place(first + bad)}, where weights run from {low[bad]:.6g} to {high[bad]:.6g}"
+            raise SchemeError(_overflow({name: array[bad] for name, array in params.items()}, where))
+        return grid
+
+    def _place(self, number: int) -> str:
+        if len(self.layout.sets_shape) == 2:
+            return "row {}, group {}".format(*divmod(number, self.layout.runs_per_row))
+        return "the tensor" if self.layout.sets == 1 else f"channel {number}"
+
+
+def _overflow(params: Mapping[str, Any], where: str) -> str:
+    """What to say of parameters under which not every code has a finite value."""
+    for name, value in params.items():
+        if value.dtype != np.float32 and not np.isfinite(np.float32(value)):
+            return f"{name} does not fit {value.dtype} in {where}; choose param_dtype=float32"
+    return f"levels overflow float32 in {where}; scale this tensor down or leave it alone"
