@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from qinspect.errors import QInspectError
+from qinspect.errors import QInspectError, printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
 from qinspect.gui.jobs import Job, Lane
@@ -42,6 +43,7 @@ class Controller(QObject):
     """Owns the session and the two lanes. All slots run on the GUI thread; jobs get immutable requests."""
 
     opened = Signal(object)  # Checkpoint
+    attached = Signal(object, int, int)  # Checkpoint, packed layers that have their originals there, all packed layers
     closed = Signal()
     failed = Signal(str)
     selected = Signal(object)  # TensorInfo | None
@@ -50,9 +52,11 @@ class Controller(QObject):
     uninspectable = Signal(str)
     reported = Signal(object)  # LayerReport
     analysed = Signal()
+    interrupted = Signal()  # the analysis was stopped before its end
     evaluated = Signal(object)  # Accuracy | None
     planned = Signal(object)  # Plan
     plan_failed = Signal(str)
+    plan_cancelled = Signal()
     exported = Signal(object)  # Report
     export_failed = Signal(str)
     export_cancelled = Signal()
@@ -65,6 +69,7 @@ class Controller(QObject):
         self.bulk = Lane("bulk", self)
         self.scheme: Scheme | None = make_scheme("base11")
         self.info: TensorInfo | None = None
+        self._opening: Job | None = None
         self._analysis: Job | None = None
         self._planning: Job | None = None
         self._export: Job | None = None
@@ -85,37 +90,61 @@ class Controller(QObject):
         self.bulk.put(Job("Preparing kernels", lambda token, _: _warm_up(token), lambda _: None, self._on_error))
 
     def open(self, path: str | Path) -> None:
-        """Open a checkpoint in the background; `opened` or `failed` follows."""
-        title = f"Opening {Path(path).name}"
-        self.bulk.put(Job(title, lambda _token, _part: open_checkpoint(Path(path)), self._on_opened, self._on_error))
+        """Open a checkpoint in the background; `opened` or `failed` follows. An older one still on its way is not."""
+        if self._opening is not None:
+            self.bulk.cancel(self._opening)
+        self._opening = self._put_opening(path, self._on_opened)
 
     def attach(self, path: str | Path) -> None:
-        """Open the originals of a packed file, so that its errors are known."""
-        title = f"Opening {Path(path).name}"
-        self.bulk.put(Job(title, lambda _token, _part: open_checkpoint(Path(path)), self._on_attached, self._on_error))
+        """Open the originals of a packed file, so that its errors are known; `attached` or `failed` follows."""
+        if self.packed_infos:
+            self._put_opening(path, self._on_attached)
+        else:
+            self.failed.emit("The open file holds no packed layers: there is nothing to attach originals to.")
 
-    def reload(self) -> None:
-        """Open the same file once more."""
-        if self.session.checkpoint is not None:
-            self.open(self.session.checkpoint.path)
+    def _put_opening(self, path: str | Path, done: Callable[[Checkpoint], None]) -> Job:
+        self._pause_analysis()
+        title = f"Opening {printable(Path(path).name, 40)}"
+        return self.bulk.put(Job(title, lambda _token, _part: open_checkpoint(Path(path)), done, self._on_error))
+
+    @property
+    def packed_infos(self) -> list[TensorInfo]:
+        """The layers of the open file that are packed in it."""
+        checkpoint = self.session.checkpoint
+        return [] if checkpoint is None else [info for info in checkpoint.infos if info.qtype]
 
     def _on_opened(self, checkpoint: Checkpoint) -> None:
         self._stop_analysis()
         self.preview.cancel_all()
+        old, reference = self.session.checkpoint, self.session.reference
+        again = old is not None and old.path == checkpoint.path
         self.session.open(checkpoint)
         self.info = None
         self.evaluated.emit(None)
-        packed = any(info.qtype for info in checkpoint.infos)
-        if packed:
+        if self.packed_infos and not again:
             self.scheme = None
-        elif self.scheme is None:
+        elif self.scheme is None and not self.packed_infos:
             self.scheme = make_scheme("base11")
         self.opened.emit(checkpoint)
         self.chosen.emit(self.scheme)
         self._start_analysis()
+        if again and reference is not None:
+            self.attach(reference.path)
 
     def _on_attached(self, reference: Checkpoint) -> None:
+        """Keep the originals if they are any layer's; elsewhere they would only be in the way."""
+        packed = self.packed_infos
+        there = {info.name: info.shape for info in reference.infos}
+        matched = sum(there.get(info.name) == info.shape for info in packed)
+        if not matched:
+            reference.close()
+            self.failed.emit(
+                f"{printable(str(reference.path))}: no tensor here has the name and shape of one of the "
+                f"{len(packed)} packed layers; attach the file that they were made from"
+            )
+            return
         self.session.attach(reference)
+        self.attached.emit(reference, matched, len(packed))
         self._changed()
 
     # Choosing.
@@ -163,13 +192,14 @@ class Controller(QObject):
             self.preview.cancel_all()
             return
         work = _inspecting(request, preview=True)
-        self.preview.put(Job("Preview", work, self._on_inspection, self._on_uninspectable))
+        self.preview.put(Job("Preview", work, self._on_inspection, partial(self._on_uninspectable, request.info)))
 
     def _request_exact(self) -> None:
         request = self._request()
         if request is not None:
             work = _inspecting(request, preview=False)
-            self.preview.put(Job("All rows", work, self._on_inspection, self._on_uninspectable, yields=True))
+            failed = partial(self._on_uninspectable, request.info)
+            self.preview.put(Job("All rows", work, self._on_inspection, failed, yields=True))
 
     def _on_inspection(self, inspection: Inspection) -> None:
         if inspection.info is not self.info:
@@ -178,8 +208,9 @@ class Controller(QObject):
         if inspection.part < 1.0 and self.preview.idle:
             self._refine.start()
 
-    def _on_uninspectable(self, error: Exception) -> None:
-        self.uninspectable.emit(_sentence(error))
+    def _on_uninspectable(self, info: TensorInfo, error: Exception) -> None:
+        if info is self.info:
+            self.uninspectable.emit(_sentence(error))
 
     # All layers.
 
@@ -193,20 +224,41 @@ class Controller(QObject):
                 part(report)
             return None
 
-        self._analysis = self.bulk.put(
-            Job("Measuring all layers", work, self._on_analysed, self._on_error, part=self._on_report)
-        )
+        title = "Measuring all layers"
+        self._put_analysis(Job(title, work, self._on_analysed, self._on_error, part=self._on_report))
+
+    def _put_analysis(self, job: Job) -> None:
+        def cancelled() -> None:
+            if self._analysis is job:  # by a person, not by a change
+                self._analysis = None
+                self.interrupted.emit()
+
+        job.cancelled = cancelled
+        self._analysis = job
+        self.bulk.put(job)
 
     def _stop_analysis(self) -> None:
         self._analyse.stop()
+        job, self._analysis = self._analysis, None
+        if job is not None:
+            self.bulk.cancel(job)
+
+    def _pause_analysis(self) -> None:
+        """Let what someone waits for go first; the analysis goes on behind it with what is missing."""
         if self._analysis is not None:
-            self.bulk.cancel(self._analysis)
-            self._analysis = None
+            self._stop_analysis()
+            self._analyse.start()
 
     def _on_report(self, report: LayerReport) -> None:
         asked = None if self.scheme is None and report.info.qtype else report.scheme
         self.session.reports[report.info.name, asked] = report
         self.reported.emit(report)
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """What kept layers from being measured, by name."""
+        reports = self.session.reports_under(self.scheme)
+        return {report.info.name: report.error for report in reports if report.error is not None}
 
     def _on_analysed(self, _: object) -> None:
         self._analysis = None
@@ -217,14 +269,15 @@ class Controller(QObject):
         """Run the network on its test set, where the checkpoint has both."""
         checkpoint, scheme = self.session.checkpoint, self.scheme
         if checkpoint is not None and has_test_set(checkpoint):
-            self._analysis = self.bulk.put(
-                Job(
-                    "Running the test set",
-                    lambda token, _: evaluate(checkpoint, scheme, token),
-                    self.evaluated.emit,
-                    self._on_error,
-                )
-            )
+
+            def work(token: Token, _: Emit) -> object:
+                return evaluate(checkpoint, scheme, token)
+
+            self._put_analysis(Job("Running the test set", work, self._on_evaluated, self._on_error))
+
+    def _on_evaluated(self, accuracy: object) -> None:
+        self._analysis = None
+        self.evaluated.emit(accuracy)
 
     # Exporting.
 
@@ -233,24 +286,30 @@ class Controller(QObject):
         checkpoint = self.session.checkpoint
         if checkpoint is None:
             return
-        if self._planning is not None:
-            self.bulk.cancel(self._planning)
+        self.drop_plan()
+        self._pause_analysis()
         recipe = Recipe(()) if self.scheme is None else Recipe.of(self.scheme)
-        self._planning = self.bulk.put(
-            Job(
-                "Planning the export",
-                lambda token, _: targets[target]().plan(checkpoint, recipe, token),
-                self.planned.emit,
-                lambda error: self.plan_failed.emit(_sentence(error)),
-            )
+        job = Job(
+            "Planning the export",
+            lambda token, _: targets[target]().plan(checkpoint, recipe, token),
+            self.planned.emit,
+            lambda error: self.plan_failed.emit(_sentence(error)),
+            cancelled=lambda: self.plan_cancelled.emit() if self._planning is job else None,
         )
+        self._planning = self.bulk.put(job)
+
+    def drop_plan(self) -> None:
+        """Forget a plan that is being made: it would be of the past."""
+        job, self._planning = self._planning, None
+        if job is not None:
+            self.bulk.cancel(job)
 
     def export(self, target: str, plan: Plan, out: Path) -> None:
         """Write what was planned; `exported`, `export_failed` or `export_cancelled` follows."""
         checkpoint = self.session.checkpoint
         if checkpoint is None:
             return
-        self._stop_analysis()  # it would be in the way; it goes on afterwards
+        self._pause_analysis()
         self._export = self.bulk.put(
             Job(
                 f"Writing {out.name}",
@@ -260,6 +319,11 @@ class Controller(QObject):
                 cancelled=lambda: self._on_export_over(self.export_cancelled.emit),
             )
         )
+
+    @property
+    def exporting(self) -> bool:
+        """Whether a file is being written, or is about to."""
+        return self._export is not None
 
     def cancel_export(self) -> None:
         """Stop writing; nothing is left behind."""
@@ -272,7 +336,6 @@ class Controller(QObject):
     def _on_export_over(self, tell: Callable[[], None]) -> None:
         self._export = None
         tell()
-        self._analyse.start()
 
     def _on_progress(self, job: Job, fraction: float) -> None:
         if job is self._export:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
-from PySide6.QtCore import QRectF, QSize, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QColor, QDesktopServices, QPainter, QPaintEvent
+from PySide6.QtCore import Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
@@ -15,17 +17,19 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
+    QTableView,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from qinspect.assets import resource
 from qinspect.errors import printable
 from qinspect.gui import format as fmt
 from qinspect.gui.controller import Controller
+from qinspect.gui.destination import remark, suggested
+from qinspect.gui.names import NameDelegate
+from qinspect.gui.plan_model import SIZE, TENSOR, WRITTEN, PlanModel, has_remark, written_as
+from qinspect.gui.size_bar import SizeBar
 from qinspect.gui.theme import DARK, Theme
 from qinspect.targets.target import Plan, Report, registry
 
@@ -40,14 +44,19 @@ class ExportPane(QWidget):
     def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._controller = controller
+        self._theme = DARK
         self._plan: Plan | None = None
         self._written: Path | None = None
+        self._suggested = ""
+        self._failed = False
         self.target = QComboBox(self)
         self.target.setAccessibleName("Export target")
         self.path = QLineEdit(self)
         self.path.setAccessibleName("File to write")
         self.path.setPlaceholderText("File to write")
-        self.table = QTableWidget(0, 3, self)
+        self.remark = QLabel(self)
+        self.model = PlanModel(self)
+        self.table = QTableView(self)
         self.size_bar = SizeBar(self)
         self.summary = QLabel(self)
         self.progress = QProgressBar(self)
@@ -73,22 +82,21 @@ class ExportPane(QWidget):
         browse.setToolTip("Choose the file to write")
         browse.setAccessibleName("Choose the file to write")
         browse.clicked.connect(self._on_browse)
-        self.table.setHorizontalHeaderLabels(["Tensor", "Written as", "Size"])
+        self.table.setModel(self.model)
+        self.table.setItemDelegateForColumn(TENSOR, NameDelegate(self))
         self.table.setAccessibleName("What will be written")
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(22)
         self.table.setShowGrid(False)
         self.table.setWordWrap(False)
         self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         header = self.table.horizontalHeader()
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.table.setColumnWidth(1, 96)
-        self.table.setColumnWidth(2, 62)
+        header.setSectionResizeMode(TENSOR, QHeaderView.ResizeMode.Stretch)
+        self.table.setColumnWidth(SIZE, 62)
         self.go.setObjectName("primary")
-        for label in (self.summary, self.result):
+        for label in (self.remark, self.summary, self.result):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.summary.setObjectName("muted")
@@ -99,6 +107,7 @@ class ExportPane(QWidget):
         layout.setSpacing(8)
         layout.addWidget(self.target)
         layout.addLayout(_row(self.path, browse))
+        layout.addWidget(self.remark)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.size_bar)
         layout.addWidget(self.summary)
@@ -106,18 +115,23 @@ class ExportPane(QWidget):
         layout.addLayout(_row(self.go, self.stop))
         layout.addWidget(self.result)
         layout.addLayout(_row(self.reopen, self.folder))
+        for before, after in pairwise((self.target, self.path, browse, self.go, self.stop, self.reopen, self.folder)):
+            self.setTabOrder(before, after)
 
     def _connect(self) -> None:
         self.target.activated.connect(lambda _: self._on_target())
+        self.path.textChanged.connect(lambda _: self._show_remark())
         self.go.clicked.connect(self.export)
-        self.stop.clicked.connect(self._controller.cancel_export)
+        self.stop.clicked.connect(self._on_stop)
         self.reopen.clicked.connect(lambda: self.reopen_requested.emit(str(self._written)))
         self.folder.clicked.connect(self._on_folder)
         controller = self._controller
         controller.opened.connect(lambda _: self._on_opened())
         controller.chosen.connect(lambda _: self._changed())
         controller.planned.connect(self._on_planned)
-        controller.plan_failed.connect(self._on_failed)
+        controller.plan_failed.connect(self._on_plan_failed)
+        controller.plan_cancelled.connect(lambda: self._on_plan_failed("Stopped; choose the target again for a plan."))
+        controller.analysed.connect(self._warn)
         controller.exported.connect(self._on_exported)
         controller.export_failed.connect(self._on_failed)
         controller.export_cancelled.connect(self._on_cancelled)
@@ -125,7 +139,11 @@ class ExportPane(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
+        self._theme = self.model.theme = theme
+        self.table.viewport().update()
         self.size_bar.set_theme(theme)
+        self._show_remark()
+        self._tell(self.result.text(), failed=self._failed)
 
     # Planning.
 
@@ -141,7 +159,8 @@ class ExportPane(QWidget):
 
     def _on_opened(self) -> None:
         self._written = None
-        self._show_idle()
+        self._tell("")
+        self._suggested = self.path.text()
         self._suggest_path()
         self._changed()
 
@@ -150,8 +169,12 @@ class ExportPane(QWidget):
         self._changed()
 
     def _changed(self) -> None:
+        """What was planned is no longer what would be written."""
+        self._controller.drop_plan()
+        self._plan = None
+        self._show_idle()
         if self.isVisible() and self._controller.session.checkpoint is not None:
-            self.go.setEnabled(False)
+            self.summary.setText("Planning…")
             self._replan.start()
 
     def plan(self) -> None:
@@ -163,79 +186,106 @@ class ExportPane(QWidget):
         checkpoint = self._controller.session.checkpoint
         if checkpoint is None:
             return
-        stem = checkpoint.path.name.split(".")[0] or "model"
-        what = "fp32" if self.target.currentData() == "fp32" else "packed"
-        suffix = registry[self.target.currentData()].suffix
-        shipped = resource("samples") in checkpoint.path.resolve().parents
-        folder = Path.home() if shipped else checkpoint.path.parent
-        self.path.setText(str(folder / f"{stem}.{what}{suffix}"))
+        cls = registry[self.target.currentData()]
+        chosen = Path(self.path.text())
+        if self.path.text() == self._suggested or not chosen.name:
+            self._suggested = str(suggested(checkpoint.path, cls))
+            self.path.setText(self._suggested)
+        else:  # where a person wants it stays, only what it is changes
+            self.path.setText(str(chosen.with_suffix(cls.suffix)))
+
+    def _show_remark(self) -> None:
+        checkpoint = self._controller.session.checkpoint
+        said = "" if checkpoint is None else remark(self.path.text(), checkpoint.path)
+        self.remark.setText(said)
+        self.remark.setVisible(bool(said))
+        self.remark.setStyleSheet(f"color: {self._theme.warning};")
+        self.go.setText("Replace the file" if said.startswith("Replaces") else "Export")
+        self.go.setEnabled(self._plan is not None and bool(self.path.text().strip()) and not self._controller.exporting)
 
     def _on_planned(self, plan: Plan) -> None:
         self._plan = plan
-        self.table.setRowCount(len(plan.rows))
-        for row, entry in enumerate(plan.rows):
-            written = entry.scheme.label if entry.scheme else "unchanged"
-            tip = entry.note or written
-            for column, text in enumerate((printable(entry.name), written, fmt.nbytes(entry.nbytes))):
-                item = QTableWidgetItem(text)
-                item.setToolTip(tip if column else printable(entry.name))
-                if column == 2:
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(row, column, item)
+        self.model.show_plan(plan)
+        width = max((self.fontMetrics().horizontalAdvance(text) for text in set(map(written_as, plan.rows))), default=0)
+        self.table.setColumnWidth(WRITTEN, min(130, max(76, width + 16)))
         packed = sum(entry.scheme is not None for entry in plan.rows)
-        notes = sum(bool(entry.note) and entry.scheme is not None for entry in plan.rows)
-        bpw = f" at {plan.bpw:.2f} bits a weight" if plan.bpw is not None else ""
-        noted = f" {notes} with a remark (see their tool tips)." if notes else ""
+        notes = sum(map(has_remark, plan.rows))
+        bpw = f" at {plan.bpw:.2f} bits per weight" if plan.bpw is not None else ""
+        noted = f" {notes} with a remark, on top: see the tool tips." if notes else ""
         self.summary.setText(
             f"{packed} tensors packed{bpw}, {len(plan.rows) - packed} written unchanged. "
             f"{fmt.nbytes(plan.nbytes)} instead of {fmt.nbytes(plan.fp32_nbytes)} in FP32.{noted}"
         )
         self.size_bar.show_sizes(plan.nbytes, plan.fp32_nbytes)
-        self.go.setEnabled(True)
-        self.result.setStyleSheet("")
+        self._show_idle()
         if self._written is None:
-            self.result.setText("")
+            self._tell("")
+        self._warn()
+
+    def _warn(self) -> None:
+        """Say what the measuring has found that an export will stop at."""
+        planned = () if self._plan is None else self._plan.rows
+        errors = self._controller.errors
+        broken = [row.name for row in planned if row.scheme is not None and row.name in errors]
+        if broken and not self._controller.exporting and self._written is None:
+            self._tell(f"The export will stop at {len(broken)} of the tensors. {errors[broken[0]]}", failed=True)
+
+    def _on_plan_failed(self, sentence: str) -> None:
+        self._plan = None
+        self.model.show_plan(None)
+        self.size_bar.show_sizes(0, 0)
+        self.summary.setText("Nothing can be written like this.")
+        self._show_idle()
+        self._tell(sentence, failed=True)
 
     # Writing.
 
     def export(self) -> None:
         """Write the planned file in the background."""
-        if self._plan is None:
+        if self._plan is None or self._controller.exporting:
             return
         self._written = None
-        self.go.setEnabled(False)
-        self.stop.setEnabled(True)
         self.progress.setValue(0)
-        self.progress.setVisible(True)
-        self.reopen.setVisible(False)
-        self.folder.setVisible(False)
-        self.result.setText("Writing…")
-        self._controller.export(self.target.currentData(), self._plan, Path(self.path.text()).expanduser())
+        self._tell("Writing…")
+        self._controller.export(self.target.currentData(), self._plan, Path(self.path.text().strip()).expanduser())
+        self._show_idle()
 
     def _show_idle(self) -> None:
-        self.progress.setVisible(False)
-        self.stop.setEnabled(False)
-        self.go.setEnabled(self._plan is not None)
+        """What can be done now."""
+        exporting = self._controller.exporting
+        self.progress.setVisible(exporting)
+        self.stop.setEnabled(exporting)
         self.reopen.setVisible(self._written is not None)
         self.folder.setVisible(self._written is not None)
+        self._show_remark()
+
+    def _tell(self, text: str, *, failed: bool = False) -> None:
+        self._failed = failed
+        self.result.setStyleSheet(f"color: {self._theme.bad};" if failed else "")
+        self.result.setText(text)
 
     def _on_exported(self, report: Report) -> None:
         self._written = report.path
         self._show_idle()
         worst = max((row.max_difference for row in report.rows), default=0.0)
         same = "no value differs" if worst == 0 else f"largest difference {worst:.3g}"
-        self.result.setText(
+        self._tell(
             f"✓ {printable(report.path.name)}: {fmt.nbytes(report.nbytes)}, written and verified in "
             f"{report.seconds:.1f} s. Read back {len(report.rows)} tensors; {same} from what was shown."
         )
 
     def _on_failed(self, sentence: str) -> None:
         self._show_idle()
-        self.result.setText(sentence)
+        self._tell(sentence, failed=True)
 
     def _on_cancelled(self) -> None:
         self._show_idle()
-        self.result.setText("Cancelled; nothing was written.")
+        self._tell("Cancelled; nothing was written.")
+
+    def _on_stop(self) -> None:
+        self.stop.setEnabled(False)
+        self._tell("Stopping…")
+        self._controller.cancel_export()
 
     def _on_browse(self) -> None:
         suffix = registry[self.target.currentData()].suffix
@@ -246,52 +296,6 @@ class ExportPane(QWidget):
     def _on_folder(self) -> None:
         if self._written is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written.parent)))
-
-
-class SizeBar(QWidget):
-    """The size of the export drawn against the size in FP32."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme = DARK
-        self._sizes = (0, 0)
-        self.setFixedHeight(22)
-        self.setAccessibleName("Size against FP32")
-
-    def sizeHint(self) -> QSize:
-        """As wide as there is room."""
-        return QSize(120, 22)
-
-    def set_theme(self, theme: Theme) -> None:
-        """Take over colours."""
-        self._theme = theme
-        self.update()
-
-    def show_sizes(self, written: int, original: int) -> None:
-        """Show bytes to be written against bytes in FP32."""
-        self._sizes = written, original
-        self.setToolTip(f"{written:,} of {original:,} bytes")
-        self.update()
-
-    def paintEvent(self, _: QPaintEvent) -> None:
-        """Two bars, one upon the other, and the share in figures."""
-        written, original = self._sizes
-        if not original:
-            return
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        whole = QRectF(0, 4, self.width(), self.height() - 8)
-        painter.setBrush(QColor(self._theme.line))
-        painter.drawRoundedRect(whole, 4, 4)
-        share = min(1.0, written / original)
-        painter.setBrush(QColor(self._theme.accent))
-        painter.drawRoundedRect(QRectF(0, 4, max(6.0, whole.width() * share), whole.height()), 4, 4)
-        painter.setPen(QColor(self._theme.text))
-        painter.drawText(
-            whole.adjusted(0, 0, -6, 0), int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter),
-            f"{100 * written / original:.1f} % of FP32",
-        )  # fmt: skip
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
@@ -60,7 +62,8 @@ class ViewFrame(QFrame):
         head.setSpacing(4)
         head.addWidget(title)
         head.addStretch(1)
-        for control in view.controls():
+        self._controls = view.controls()
+        for control in self._controls:
             head.addWidget(control)
         head.addWidget(self._enlarge)
         said = QHBoxLayout()
@@ -72,10 +75,17 @@ class ViewFrame(QFrame):
         layout.addLayout(head)
         layout.addLayout(said)
         layout.addWidget(view, 1)
+        for before, after in pairwise((*self._controls, self._enlarge)):
+            self.setTabOrder(before, after)
 
     def show_enlarged(self, enlarged: bool) -> None:
         """Tell by the button whether the view fills the centre."""
         self._enlarge.setChecked(enlarged)
+
+    def set_compact(self, compact: bool) -> None:
+        """Leave out the controls where there is no room for them; the title comes first."""
+        for control in self._controls:
+            control.setVisible(not compact)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         """Enlarge; double-clicks within the view belong to the view."""
@@ -90,6 +100,7 @@ class ViewGrid(QWidget):
         super().__init__(parent)
         self.frames: list[ViewFrame] = []
         self.enlarged: ViewFrame | None = None
+        self._compact = False
         self._layout = QGridLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(8)
@@ -101,8 +112,16 @@ class ViewGrid(QWidget):
         self.frames.append(frame)
         self._arrange()
 
+    def set_compact(self, compact: bool) -> None:
+        """Whether the window is too narrow for all controls of views side by side."""
+        if compact != self._compact:
+            self._compact = compact
+            self._arrange()
+
     def toggle(self, frame: ViewFrame) -> None:
-        """Let `frame` fill the whole, or show all again."""
+        """Let `frame` fill the whole, or show all again; the room taken stays the same."""
+        if self.enlarged is None:
+            self.setMinimumWidth(self.minimumSizeHint().width())
         self.enlarged = None if self.enlarged is frame else frame
         self._arrange()
 
@@ -112,8 +131,11 @@ class ViewGrid(QWidget):
             self._layout.removeWidget(frame)
             frame.setVisible(frame in shown)
             frame.show_enlarged(frame is self.enlarged)
+            frame.set_compact(self._compact and self.enlarged is None)
         for number in (0, 1):  # an empty row or column must not keep its room
             self._layout.setRowStretch(number, number <= (len(shown) - 1) // 2)
             self._layout.setColumnStretch(number, number < len(shown))
         for number, frame in enumerate(shown):
             self._layout.addWidget(frame, *divmod(number, 2))
+        if self.enlarged is None:
+            self.setMinimumWidth(0)

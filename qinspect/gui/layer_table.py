@@ -156,6 +156,8 @@ class LayerTable(QWidget):
     def _on_current(self, index: QModelIndex) -> None:
         name = self.model.name(index.row()) if index.isValid() else None
         if name is not None:
+            if not self.view.selectionModel().isSelected(index):  # Qt makes a row current on focus without selecting it
+                self.view.selectRow(index.row())
             self._picked = name
             self.picked.emit(name)
 

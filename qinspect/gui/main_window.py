@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QFont, QResizeEvent
 from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
@@ -41,6 +41,14 @@ from qinspect.gui.welcome import Welcome
 from qinspect.quant.scheme import Scheme
 from qinspect.session import Inspection, LayerReport
 
+NARROW = 1090
+"""Width in pixels below which controls of views give way."""
+
+PATIENCE_MS = 800
+"""How long an empty centre is shown at most before the worst layer known so far is."""
+
+LEFT_ALONE = "An export leaves this tensor as it is. Shown is what the scheme would do to it."
+EMPTY = "This tensor has no weights; an export writes it as it is."
 OPEN_FILTER = "Checkpoints (*.safetensors *.json *.pt *.pth *.bin *.npz *.npy);;All files (*)"
 
 
@@ -65,6 +73,10 @@ class MainWindow(QMainWindow):
         self._layer_name = ElidedLabel(self, mode=Qt.TextElideMode.ElideMiddle)
         self._layer_facts = QLabel(self)
         self._wanted_layer: str | None = None
+        self._provisional = False
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(PATIENCE_MS)
         self._build()
         menus.build(self)
         self._connect()
@@ -87,6 +99,8 @@ class MainWindow(QMainWindow):
         column.addWidget(self.grid, 1)
         self._panels = QTabWidget(self)
         self._panels.setDocumentMode(True)
+        self._panels.tabBar().setDrawBase(False)
+        self._panels.tabBar().setAccessibleName("Panels")
         self._panels.addTab(self._quantize_panel(), "Quantize")
         self._panels.addTab(self.export_pane, "Export")
         dock = QDockWidget("Panels", self)
@@ -117,7 +131,7 @@ class MainWindow(QMainWindow):
     def _header(self) -> QHBoxLayout:
         font = self._layer_name.font()
         font.setPointSizeF(13)
-        font.setBold(True)
+        font.setWeight(QFont.Weight.DemiBold)
         self._layer_name.setFont(font)
         self._layer_name.setMinimumHeight(26)
         self._layer_facts.setObjectName("muted")
@@ -174,14 +188,28 @@ class MainWindow(QMainWindow):
         controller.inspected.connect(self._on_inspected)
         controller.uninspectable.connect(self._on_uninspectable)
         controller.reported.connect(self._on_reported)
-        controller.analysed.connect(self._select_something)
+        controller.analysed.connect(self._on_analysed)
+        controller.attached.connect(self._on_attached)
+        controller.interrupted.connect(self._on_interrupted)
+        controller.exported.connect(lambda _: self.status.clear_error())
+        self._patience.timeout.connect(self._select_something)
+        self.table.view.pressed.connect(self._on_touched)
+        self.form.changed.connect(self._on_touched)
 
     # Opening.
 
     def open(self, path: str | Path, *, layer: str | None = None) -> None:
         """Open a checkpoint; `layer` is selected once its rows are there."""
         self._wanted_layer = layer
+        if self.controller.exporting:
+            self.status.say(f"{printable(Path(path).name)} is opened when the export is done.")
         self.controller.open(path)
+
+    def reload(self) -> None:
+        """Open the same file once more, and look at the same layer."""
+        checkpoint, info = self.controller.session.checkpoint, self.controller.info
+        if checkpoint is not None:
+            self.open(checkpoint.path, layer=None if info is None else info.name)
 
     def open_sample(self) -> None:
         """Open the network that ships with the program."""
@@ -225,12 +253,36 @@ class MainWindow(QMainWindow):
             self.show_error(f"{printable(str(checkpoint.path))}: there is no layer {printable(self._wanted_layer)!r}")
         if checkpoint.notes:
             self.status.say("  ".join(map(printable, checkpoint.notes)), important=True)
+        self._provisional = False
+        self._patience.start()
 
     def _select_something(self) -> None:
-        """Once the worst layer is known, and nobody chose another, show it."""
+        """Show the worst layer known so far, where nobody chose another."""
         self.table.resort()
-        if self.controller.info is None:
+        if self.controller.info is None or self._provisional:
             self.table.select_first()
+            self._provisional = True
+        if QApplication.focusWidget() in (None, self.table.filter) and not self.table.filter.text():
+            self.table.view.setFocus()  # so that keys step through layers, and [ and ] change bits
+
+    def _on_analysed(self) -> None:
+        self._patience.stop()
+        self._select_something()
+        self._provisional = False
+
+    def _on_interrupted(self) -> None:
+        self._on_analysed()
+        self.status.say("Stopped. F5, or another scheme, measures the layers that have no figures.")
+
+    def _on_touched(self) -> None:
+        """A person has done something: what was chosen for them stays, an error has been read."""
+        self._provisional = False
+        self.status.clear_error()
+
+    def _on_attached(self, reference: Checkpoint, matched: int, packed: int) -> None:
+        text = f"{printable(reference.path.name)} holds the originals of {matched} of {packed} packed layers"
+        lacking = "; the others show no errors, as none there has their name and shape" if matched < packed else ""
+        self.status.say(f"{text}{lacking}.", important=bool(lacking))
 
     # Showing.
 
@@ -250,8 +302,12 @@ class MainWindow(QMainWindow):
             self.table.show_report(report)
 
     def _on_inspected(self, inspection: Inspection) -> None:
+        info = inspection.info
         self.readout.show_inspection(inspection)
-        self.findings.show_findings(inspection.findings)
+        alone = "" if info.quantizable or info.qtype else LEFT_ALONE if info.size else EMPTY
+        if alone == EMPTY:
+            self.readout.clear()
+        self.findings.show_findings(inspection.findings, alone)
         for frame in self.grid.frames:
             frame.view.show_inspection(inspection)
 
@@ -322,8 +378,14 @@ class MainWindow(QMainWindow):
         for frame in self.grid.frames:
             frame.view.set_theme(theme)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Controls of views give way in a narrow window."""
+        super().resizeEvent(event)
+        self.grid.set_compact(self.width() < NARROW)
+
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end all work before any widget dies."""
+        self._patience.stop()
         self.preferences.save_layout(self, self.splitter)
         self.controller.shutdown()
         super().closeEvent(event)

@@ -30,8 +30,10 @@ def _file(window: MainWindow) -> None:
     recent = menu.addMenu("Open &recent")
     recent.aboutToShow.connect(lambda: _fill_recent(recent, window))
     _add(menu, "Open &sample network", window.open_sample)
-    _add(menu, "&Attach originals of a packed file…", window.choose_originals)
-    _add(menu, "Re&load", window.controller.reload, "F5")
+    attach = _add(menu, "&Attach originals of a packed file…", window.choose_originals)
+    menu.aboutToShow.connect(lambda: attach.setEnabled(bool(window.controller.packed_infos)))
+    menu.aboutToHide.connect(lambda: attach.setEnabled(True))  # reached otherwise, it says why it cannot be done
+    _add(menu, "Re&load", window.reload, "F5")
     menu.addSeparator()
     _add(menu, "&Export…", window.show_export, "Ctrl+E")
     _add(menu, "Save &picture of the window…", window.save_picture, "Ctrl+Shift+S")

@@ -35,6 +35,7 @@ class Readout(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = DARK
+        self._shown: Inspection | None = None
         self.sqnr = self._large("Signal to quantization noise ratio: 6 dB more halve the error.")
         self.bpw = self._large("Bits per weight: codes, padding and parameters, everything stored.")
         self.values: dict[str, QLabel] = {}
@@ -69,15 +70,19 @@ class Readout(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
         self._theme = theme
+        if self._shown is not None:
+            self.show_inspection(self._shown)
 
     def clear(self) -> None:
         """Show that there is nothing to read."""
+        self._shown = None
         self.sqnr.setStyleSheet("")
         for label in (self.sqnr, self.bpw, *self.values.values()):
             label.setText(fmt.NONE)
 
     def show_inspection(self, inspection: Inspection) -> None:
         """Show one layer; ≈ marks what was computed from a sample of the rows."""
+        self._shown = inspection
         m = inspection.metrics
         about = "≈ " if inspection.part < 1 else ""
         self.sqnr.setText(about + fmt.decibels(m.sqnr_db))
@@ -116,27 +121,26 @@ class FindingsList(QWidget):
         self._layout.setSpacing(8)
         self._layout.addStretch(1)
         self._found: tuple[Finding, ...] = ()
+        self._note = ""
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
         self._theme = theme
-        self.show_findings(self._found)
+        self.show_findings(self._found, self._note)
 
     def show_text(self, text: str) -> None:
         """Show one sentence instead of findings."""
-        self._found = ()
-        self._clear()
-        self._layout.insertWidget(0, self._wrapped(text, muted=True))
+        self.show_findings((), text)
 
-    def show_findings(self, found: tuple[Finding, ...]) -> None:
-        """Show findings, or that there are none."""
-        if not found:
-            self.show_text("Nothing unusual was found in this layer.")
-            return
-        self._found = found
+    def show_findings(self, found: tuple[Finding, ...], note: str = "") -> None:
+        """Show findings below a note, or that there are none."""
+        self._found, self._note = found, note
         self._clear()
-        for at, finding in enumerate(found):
-            self._layout.insertWidget(at, self._entry(finding))
+        if note or not found:
+            first = self._wrapped(note or "Nothing unusual was found in this layer.", muted=True)
+            self._layout.insertWidget(self._layout.count() - 1, first)
+        for finding in found:
+            self._layout.insertWidget(self._layout.count() - 1, self._entry(finding))
 
     def texts(self) -> list[str]:
         """What is shown."""

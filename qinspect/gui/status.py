@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QProgressBar, QStatusBar, QToolButton, QWidget
 
 from qinspect.gui import format as fmt
@@ -21,12 +22,15 @@ class StatusBar(QStatusBar):
         self._theme = DARK
         self._error = False
         self.setSizeGripEnabled(False)
-        self.message = ElidedLabel(self)
+        self.message = ElidedLabel(self, mode=Qt.TextElideMode.ElideMiddle)
         self.message.setAccessibleName("Message")
         self.accuracy = QLabel(self)
         self.accuracy.setToolTip("Share of the test set beside the checkpoint that the network gets right.")
         self.model = QLabel(self)
-        self.model.setToolTip("All layers that the chosen scheme quantizes, together.")
+        self.model.setToolTip(
+            "All layers that the scheme quantizes, together: bytes with everything stored, against the bytes in the "
+            "file (FP32 for what is packed there); bits per weight; SQNR of all their weights as one."
+        )
         self.job = QLabel(self)
         self.job.setObjectName("muted")
         self.progress = QProgressBar(self)
@@ -48,7 +52,9 @@ class StatusBar(QStatusBar):
         self.stop.clicked.connect(self._on_stop)
         controller.opened.connect(lambda _: self.say(""))
         controller.opened.connect(lambda _: self.model.setText(""))
+        controller.chosen.connect(lambda _: self._show_outdated())
         controller.analysed.connect(self._show_total)
+        controller.interrupted.connect(self._show_total)
         controller.evaluated.connect(self._show_accuracy)
 
     def set_theme(self, theme: Theme) -> None:
@@ -65,14 +71,30 @@ class StatusBar(QStatusBar):
 
     def _show_total(self) -> None:
         controller = self._controller
-        whole = total(controller.session.reports_under(controller.scheme))
-        if not whole.nbytes:
+        reports = controller.session.reports_under(controller.scheme)
+        measured = sum(report.metrics is not None for report in reports)
+        if not measured:
             self.model.setText("")
             return
+        whole, layers = total(reports), len(controller.session.layers(controller.scheme))
+        which = f"{layers} layers" if measured == layers else f"{measured} of {layers} layers"
         self.model.setText(
-            f"{fmt.nbytes(whole.nbytes)} of {fmt.nbytes(whole.original_nbytes)}   ·   {whole.bpw:.2f} bits a weight"
-            f"   ·   {fmt.decibels(whole.sqnr_db)}"
+            f"{which}:  {fmt.nbytes(whole.nbytes)} of {fmt.nbytes(whole.original_nbytes)}   ·   "
+            f"{whole.bpw:.2f} bits per weight"
+            + ("" if whole.sqnr_db is None else f"   ·   {fmt.decibels(whole.sqnr_db)}")
         )
+
+    def _show_outdated(self) -> None:
+        """Figures of another scheme must not stand beside this one's."""
+        if self.model.text():
+            self.model.setText("measuring…")
+        if "→" in self.accuracy.text():
+            self.accuracy.setText(f"{self.accuracy.text().split('→')[0]}→ …   ·")
+
+    def clear_error(self) -> None:
+        """Take back an error: something else was done since."""
+        if self._error:
+            self.say("")
 
     def _show_accuracy(self, accuracy: Accuracy | None) -> None:
         if accuracy is None:

@@ -135,15 +135,18 @@ def _style(theme: Theme) -> str:
     QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ width: 0; border: 0; }}
     QAbstractSpinBox QLineEdit {{ border: 0; padding: 0; background: transparent; min-height: 0; }}
     QPushButton {{ background: {t.raised}; border: 1px solid {t.line}; border-radius: 5px; padding: 5px 12px; }}
-    QPushButton:hover {{ border-color: {t.accent}; }}
+    QPushButton:hover, QPushButton:focus {{ border-color: {t.accent}; }}
     QPushButton:disabled {{ color: {t.unused}; }}
     QPushButton#primary {{ background: {t.accent}; color: {t.on_accent}; border-color: {t.accent}; font-weight: 600; }}
+    QPushButton#primary:focus {{ border-color: {t.text}; }}
     QPushButton#primary:disabled {{ background: {t.raised}; color: {t.unused}; border-color: {t.line}; }}
     QToolButton {{ border: 1px solid transparent; border-radius: 5px; padding: 2px 6px; }}
     QToolButton:hover {{ border-color: {t.line}; background: {t.raised}; }}
+    QToolButton:focus {{ border-color: {t.accent}; }}
     QToolButton:checked {{ background: {t.raised}; border-color: {t.accent}; }}
-    QTableView, QTreeView {{ background: {t.panel}; border: 0; gridline-color: transparent;
+    QTableView, QTreeView {{ background: {t.panel}; border: 1px solid transparent; gridline-color: transparent;
         selection-background-color: {t.selection}; selection-color: {t.text}; outline: 0; }}
+    QTableView:focus {{ border-color: {t.selection}; }}
     QTableView::item {{ padding: 0 4px; border: 0; }}
     QTableView::item:selected {{ background: {t.selection}; color: {t.text}; }}
     QHeaderView::section {{ background: {t.panel}; color: {t.muted}; border: 0; border-bottom: 1px solid {t.line};
@@ -162,10 +165,11 @@ def _style(theme: Theme) -> str:
     QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::sub-page {{
         background: transparent; border: 0; height: 0; width: 0; }}
     QSplitter::handle:hover {{ background: {t.line}; }}
-    QTabBar {{ background: {t.window}; }}
+    QTabBar {{ background: transparent; }}
     QTabBar::tab {{ background: transparent; color: {t.muted}; padding: 6px 14px; border: 0;
         border-bottom: 2px solid transparent; font-weight: 600; }}
     QTabBar::tab:selected {{ color: {t.text}; border-bottom-color: {t.accent}; }}
+    QTabBar::tab:selected:focus {{ color: {t.accent}; }}
     QTabBar::tab:hover {{ color: {t.text}; }}
     QScrollArea {{ border: 0; background: transparent; }}
     QScrollArea > QWidget > QWidget {{ background: transparent; }}

@@ -315,7 +315,7 @@ def test_an_outlier_is_seen_however_far_out(show, qtbot):
     assert np.abs(pooled).max() == pytest.approx(0.4)
     assert np.count_nonzero(pooled) == 1
     rows, cols = plot.crop.cell
-    assert f"{rows} × {cols} weights" in view.said[-1]
+    assert f"{rows} × {cols} weights" in view.hint
     assert rows >= 3000 / plot.area.height() and cols >= 1500 / plot.area.width()
     i, j = np.argwhere(pooled)[0]
     assert (i, j) == (2000 // rows, 10 // cols)
@@ -331,7 +331,7 @@ def test_below_the_finest_level_weights_are_read_as_they_are(show, qtbot):
         for _ in range(20):
             wheel(plot, pixel_of(plot, 1000, 1200), 1)
     assert plot.crop.cell == (1, 1)
-    assert "each pixel" not in view.said[-1]
+    assert "Each pixel" not in view.hint
     top, left = round(plot.crop.rect.top() + 0.5), round(plot.crop.rect.left() + 0.5)
     m, n = plot.crop.values.shape
     part, scale = w[top : top + m, left : left + n], np.abs(w).max() / 7

@@ -165,7 +165,7 @@ class ErrorView(PlotView):
             return "Every weight decodes exactly."
         steps = f" = {number(m.rmse_per_step, 2)} steps" if math.isfinite(m.rmse_per_step) else ""
         text = f"RMSE {number(m.rmse)}{steps}, largest error {'≥ ' * (inspection.part < 1)}{number(m.max_error)}"
-        return f"{text}; each pixel shows {pooling}." if pooling else f"{text}."
+        return f"{text}."
 
     def _pooling(self, inspection: Inspection) -> str:
         found = self._map.crop

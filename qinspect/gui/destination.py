@@ -1,0 +1,42 @@
+"""Where an export goes: a name to begin with, and what has to be said about the one that was chosen."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from qinspect.assets import resource
+from qinspect.gui import format as fmt
+from qinspect.targets.target import Target
+
+KNOWN_ENDINGS = (".safetensors.index.json", ".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy", ".packed", ".fp32")
+
+
+def suggested(source: Path, target: type[Target]) -> Path:
+    """A file beside the open one, or at home where that cannot be written; never the open one itself."""
+    stem = source.name
+    for ending in KNOWN_ENDINGS:
+        stem = stem.removesuffix(ending) or stem
+    shipped = resource("samples") in source.resolve().parents
+    folder = Path.home() if shipped or not os.access(source.parent, os.W_OK) else source.parent
+    kind = "fp32" if target.name == "fp32" else "packed"
+    first = folder / f"{stem}.{kind}{target.suffix}"
+    return folder / f"{stem}.{kind}-2{target.suffix}" if first.resolve() == source.resolve() else first
+
+
+def remark(text: str, source: Path) -> str:
+    """What a person should know before writing there; empty if nothing."""
+    if not text.strip():
+        return "Choose a file to write."
+    path = Path(text.strip()).expanduser()
+    try:
+        if path.resolve() == source.resolve():
+            return "This is the file that is open; choose another name."
+        if not path.is_file():
+            return ""
+        found = path.stat()
+    except (OSError, ValueError):
+        return ""  # the export will say what is wrong with it
+    when = datetime.fromtimestamp(found.st_mtime).strftime("%d %b %Y, %H:%M")
+    return f"Replaces a file of this name ({fmt.nbytes(found.st_size)}, {when})."
