@@ -23,6 +23,7 @@ from qinspect.formats.checkpoint import Checkpoint
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import Recipe
+from qinspect.reproduce import RECIPES
 from qinspect.session import LayerReport, Request, Session, evaluate, measure_all, total
 from qinspect.targets.target import Plan, Report
 from qinspect.targets.target import registry as targets
@@ -119,6 +120,12 @@ def _add_verbs(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None
     shot.add_argument("--layer", metavar="NAME", help="the tensor to show; by default the worst")
     shot.add_argument("--size", type=_size, default=(1600, 1000), metavar="WxH", help="in pixels (default 1600x1000)")
     shot.add_argument("--theme", choices=("dark", "light"), default="dark", help="(default dark)")
+
+    reproduce = add("reproduce", _reproduce, "Print the published demonstrations' tables, computed anew.")
+    reproduce.add_argument(
+        "recipe", nargs="?", choices=[*RECIPES], metavar="RECIPE", help=f"one of {', '.join(RECIPES)}; by default all"
+    )
+    reproduce.add_argument("--json", action="store_true", help="print JSON")
 
     demo = add("demo", _demo, "Show a small network trained on handwritten digits.")
     demo.add_argument("--output", metavar="DIR", type=Path, default=Path("out"), help="for files, without a display")
@@ -272,6 +279,15 @@ def _draw(file: str, out: Path, **choices: Any) -> None:
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     _window().screenshot(file, out, **choices)
     print(f"wrote {printable(str(out))}, a picture of the window")
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    shown = [RECIPES[name]() for name in ([args.recipe] if args.recipe else RECIPES)]
+    if args.json:
+        report.print_json({"demonstrations": [one.to_json() for one in shown]})
+    else:
+        report.print_demonstrations(shown)
+    return 0
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -19,7 +19,9 @@ from qinspect.findings import SEVERITIES
 from qinspect.formats.checkpoint import Checkpoint
 from qinspect.quant.metrics import Metrics
 from qinspect.quant.scheme import Scheme
+from qinspect.reproduce import Demonstration
 from qinspect.session import LayerReport, Total, total
+from qinspect.tables import Table
 from qinspect.targets.target import Plan, Report
 from qinspect.task import Token
 
@@ -28,7 +30,7 @@ NAME_ROOM = 20
 FINDINGS_SHOWN = 3
 """Different findings of one rule that are printed."""
 _LEFT = ("tensor", "shape", "type", "stored as")
-"""Columns of text; all others hold numbers and are aligned on their right."""
+"""Columns of text where nothing else is said; all others hold numbers and are aligned on their right."""
 _NONE = "–"
 
 
@@ -165,8 +167,24 @@ def print_export(plan: Plan, written: Report) -> None:
         print(wrapped(f"{some_names(names)}: {printable(note, 2000)}", "  ", "    "))
 
 
-def table(columns: Mapping[str, Sequence[str]], spare: Sequence[str] = ()) -> str:
-    """`columns` by title, side by side; their last entries, a total, stand under a rule.
+def print_demonstrations(shown: Sequence[Demonstration]) -> None:
+    """Of each published recipe its inputs, its tables, and what to learn from them."""
+    texts = [[f"{one.title}\n  {one.code}", *map(_values, one.tables), wrapped(one.lesson, "→ ")] for one in shown]
+    print("\n\n\n".join("\n\n".join(text) for text in texts))
+
+
+def _values(shown: Table) -> str:
+    """A table under its caption."""
+    titles = [column.title for column in shown.columns]
+    columns = dict(zip(titles, zip(*shown.cells(), strict=True), strict=True))
+    lines = table(columns, left=[c.title for c in shown.columns if not c.spec], total=shown.total)
+    return f"{wrapped(shown.caption)}\n{lines}".lstrip("\n")
+
+
+def table(
+    columns: Mapping[str, Sequence[str]], spare: Sequence[str] = (), *, left: Sequence[str] = _LEFT, total: bool = True
+) -> str:
+    """`columns` by title, side by side; of a `total`, their last entries stand under a rule.
 
     On a terminal too narrow for it, `spare` columns are left out in turn, then the names in the first are shortened.
     """
@@ -179,10 +197,10 @@ def table(columns: Mapping[str, Sequence[str]], spare: Sequence[str] = ()) -> st
                 cells.pop(title, None)
         room = max(NAME_ROOM, width - _taken(cells, first))
         cells[first] = [cell if len(cell) <= room else printable(cell, room - 1) for cell in cells[first]]
-    padded = [_padded(title, column) for title, column in cells.items()]
+    padded = [_padded(title, column, title in left) for title, column in cells.items()]
     lines = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
     rule = "─" * (sum(len(column[0]) + 2 for column in padded) - 2)
-    return "\n".join([*lines[:-1], rule, lines[-1]])
+    return "\n".join([*lines[:-1], rule, lines[-1]] if total else lines)
 
 
 def _taken(cells: Mapping[str, Sequence[str]], first: str) -> int:
@@ -190,9 +208,9 @@ def _taken(cells: Mapping[str, Sequence[str]], first: str) -> int:
     return sum(2 + max(map(len, (title, *column))) for title, column in cells.items() if title != first)
 
 
-def _padded(title: str, column: Sequence[str]) -> list[str]:
+def _padded(title: str, column: Sequence[str], left: bool) -> list[str]:
     width = max(map(len, (title, *column)))
-    return [cell.ljust(width) if title in _LEFT else cell.rjust(width) for cell in (title, *column)]
+    return [cell.ljust(width) if left else cell.rjust(width) for cell in (title, *column)]
 
 
 def terminal_width() -> int | None:

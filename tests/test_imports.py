@@ -14,13 +14,13 @@ PACKAGE = Path(qinspect.__file__).parent
 
 # Bottom up. A module imports its own package and what stands in a lower row; neighbours do not know each other.
 ROWS = [
-    ("errors", "task", "registry", "__version__"),
+    ("errors", "task", "registry", "tables", "__version__"),
     ("assets", "quant"),
     ("formats", "analysis"),
     ("findings", "network"),
     ("recipe",),
     ("targets",),
-    ("session", "nn"),
+    ("session", "nn", "reproduce"),
     ("__init__",),
     ("gui", "report", "scheme_flags"),
     ("cli",),
