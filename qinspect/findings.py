@@ -131,13 +131,18 @@ def clipping(case: Case) -> Iterator[Finding]:
     """Weights beyond the end codes carry much of the error."""
     m = case.metrics
     cost = m.sqnr_in_range_db - m.sqnr_db
-    if 0 < m.clipped < 0.5 and cost > 0.5:
+    if 0 < m.clipped < 0.5 and cost > 0.5 and not _clips_by_choice(case.scheme):
         costs = f"costs {cost:.1f} dB" if math.isfinite(cost) else "is all the error there is"
         yield Finding(
             "clipped", "warning",
             f"{m.clipped:.2%} of the weights lie beyond the end codes; that {costs}.",
             "Widen the range, or use more groups.", cost if math.isfinite(cost) else None,
         )  # fmt: skip
+
+
+def _clips_by_choice(scheme: Scheme) -> bool:
+    """Whether the end levels were put within the range because that makes the error least."""
+    return getattr(scheme, "calibration", "minmax") in ("absmean", "mse", "mse_ends") or bool(scheme.tensor_params())
 
 
 @rule
@@ -178,7 +183,7 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
     layout, m, size = case.scheme.layout(case.shape), case.metrics, math.prod(case.shape)
     if not 1 < layout.sets <= size // 8 or not m.sqnr_db >= 1:
         return
-    if getattr(case.scheme, "calibration", "minmax") != "minmax" or m.params["scale"].dtype.kind == "u":
+    if _clips_by_choice(case.scheme) or m.params["scale"].dtype.kind == "u":
         return  # the ranges are not those of the weights, or jump by powers of two
     spans = _spans(case.scheme, m.params)
     # Sets of zeros have scale 1; nothing else can span more than all weights together do.

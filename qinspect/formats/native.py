@@ -90,7 +90,7 @@ def stored_name(prefix: str, part: str) -> str:
 def array_names(prefix: str, scheme: Scheme) -> dict[str, str]:
     """The stored arrays of a layer: `data` and each of the scheme's parameters, to their full names."""
     data = "quant_packed" if isinstance(scheme, BaseN) else "codes"
-    return {"data": stored_name(prefix, data)} | {name: stored_name(prefix, name) for name in scheme.param_dtypes()}
+    return {"data": stored_name(prefix, data)} | {name: stored_name(prefix, name) for name in scheme.param_names}
 
 
 def codebook_name(prefix: str) -> str:

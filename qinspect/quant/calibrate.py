@@ -16,7 +16,7 @@ import numpy as np
 from qinspect.errors import SchemeError
 from qinspect.quant import kernels
 from qinspect.quant.blocks import Matrix, map_blocks
-from qinspect.quant.layout import Layout
+from qinspect.quant.layout import Layout, per_tensor
 from qinspect.quant.scheme import Scheme
 from qinspect.task import Token
 
@@ -136,6 +136,37 @@ class _InOrder:
             while self._next in self._waiting:
                 self._next, part = self._waiting.pop(self._next)
                 self.value = part if self.value is None else self._by(self.value, part)
+
+
+PLACES = 65535
+"""Where weights are counted, from −1 to 1 times the range of their set; 0 and both ends are places."""
+
+_UNIT = 1 << 24
+"""What a weight counts in the set with the largest range; in others less, as errors do: by the square."""
+
+
+def place_counts(scheme: Scheme, matrix: Matrix, layout: Layout, token: Token) -> np.ndarray:
+    """How much lies at each of the `PLACES`, int64: integers, so that no sum depends on threads."""
+    everything = TensorSample(matrix, per_tensor(matrix.shape), token.part(0, 0.3))
+    largest = _magnitude(*everything.extremes())[0] or np.float32(1)
+    shared = None if layout.local else ranges(scheme, TensorSample(matrix, layout, token.part(0.3, 0.6)))
+    counts = np.zeros(PLACES, np.int64)
+    lock = threading.Lock()
+
+    def count(start: int, stop: int) -> None:
+        x, found = matrix.block(start, stop), np.zeros_like(counts)
+        reach = _magnitude(*(shared or ranges(scheme, BlockSample(x, layout))))
+        each = np.rint(_UNIT * np.square(reach.astype(np.float64) / largest)).astype(np.int64)
+        kernels.count_places(x, layout.line, layout.run, np.where(reach > 0, reach, np.float32(1)), each, found)
+        with lock:
+            np.add(counts, found, out=counts)
+
+    map_blocks(count, matrix.rows, matrix.cols, token.part(0.6, 1))
+    return counts
+
+
+def _magnitude(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(-low, high))
 
 
 def _per_run(kernel: Callable[..., None], x: np.ndarray, layout: Layout, *more: np.ndarray) -> np.ndarray:

@@ -46,7 +46,8 @@ def measure(scheme: Scheme, w: Any, token: Token | None = None) -> metrics.Metri
     """See `Scheme.measure`."""
     matrix = Matrix(w)
     layout = scheme.layout(matrix.shape)
-    arrays = {name: np.empty(layout.sets_shape, dtype) for name, dtype in scheme.param_dtypes().items()}
+    stored = scheme.stored(matrix.shape)
+    arrays = {name: np.empty(stored[name][1], stored[name][0]) for name in scheme.param_names}
     fitted, counts = Fitted(scheme, matrix, arrays, token), _Counts(scheme)
 
     def work(start: int, stop: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qinspect.errors import SchemeError
 from qinspect.quant.blocks import Matrix
-from qinspect.quant.calibrate import BlockSample, Sample, TensorSample, ranges
+from qinspect.quant.calibrate import BlockSample, Sample, TensorSample, place_counts, ranges
 from qinspect.quant.codec import encode
 from qinspect.quant.scheme import Grid, Scheme
 from qinspect.task import Token
@@ -26,12 +26,24 @@ class Fitted:
         """For what is left to do after fitting."""
         self._arrays = {name: array.reshape(-1) for name, array in arrays.items()}
         self._grid: Grid | None = None
+        self._learned: dict[str, np.ndarray] = {}
+        if scheme.tensor_params():
+            self._learn()
         if not (matrix.rows and matrix.cols):
             none = np.zeros(self.layout.sets, np.float32)
             self._grid = self._fit(none, none, 0)
         elif not self.layout.local:
             self._grid = self._calibrated(TensorSample(matrix, self.layout, self.token.part(0, 0.5)), 0)
             self.token = self.token.part(0.5, 1)
+
+    def _learn(self) -> None:
+        counts = np.zeros(1, np.int64)
+        if self.matrix.rows and self.matrix.cols:
+            counts = place_counts(self.scheme, self.matrix, self.layout, self.token.part(0, 0.5))
+            self.token = self.token.part(0.5, 1)
+        self._learned = self.scheme.learn(counts)
+        for name, array in self._learned.items():
+            self._arrays[name][...] = array
 
     def encode(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Grid]:
         """A block of rows: the weights, their codes (in scratch memory), and the grid of its sets."""
@@ -46,7 +58,7 @@ class Fitted:
         """Fit the sets from `first` on, put their parameters in place, and tell what codes mean under them."""
         with np.errstate(over="ignore", invalid="ignore"):
             params = self.scheme.fit(low, high)
-            grid = self.scheme.grid(params)
+            grid = self.scheme.grid(params | self._learned)
         for name, array in params.items():
             self._arrays[name][first : first + array.size] = array
         fine = np.isfinite(grid.low) & np.isfinite(grid.high)

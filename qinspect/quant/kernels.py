@@ -244,6 +244,21 @@ def count_codes(codes: np.ndarray, counts: np.ndarray) -> None:
 
 
 @jit
+def count_places(x: np.ndarray, line: int, run: int, reach: np.ndarray, each: np.ndarray, counts: np.ndarray) -> None:
+    """Add `each` of a run's set to the entry of `counts` (int64) nearest to each of its weights; they span ±`reach`."""
+    flat = x.reshape(-1)
+    middle = np.float32(counts.size // 2)
+    number = 0
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % reach.size
+            number += 1
+            r, unit = reach[k], each[k]
+            for value in flat[begin : min(begin + run, start + line)]:
+                counts[np.int32(value / r * middle + middle + np.float32(0.5))] += unit
+
+
+@jit
 def count_bins(x: np.ndarray, low: float, per_unit: float, counts: np.ndarray) -> None:
     """Add to `counts` (int64, `bins + 2`) how many values fall in each of `bins` equal bins from `low` on.
 

@@ -135,7 +135,15 @@ class Scheme(ABC):
 
     @abstractmethod
     def grid(self, params: Mapping[str, np.ndarray]) -> Grid:
-        """What codes mean under `params` (vectors, one entry a set)."""
+        """What codes mean under `params` (vectors, one entry a set, and the `tensor_params`)."""
+
+    def tensor_params(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+        """Type and shape of the arrays that a tensor has once, whatever shares parameters: a learned codebook."""
+        return {}
+
+    def learn(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """The `tensor_params`, from how much weight lies at each of `counts.size` places, −1 … 1 times the range."""
+        return {}
 
     def leaves_alone(self, low: float, high: float) -> str | None:
         """Why a tensor with this range is better not quantized unless someone insists; None where it is fine."""
@@ -186,13 +194,20 @@ class Scheme(ABC):
 
     def grid_of(self, params: Mapping[str, np.ndarray], sets: slice = slice(None)) -> Grid:
         """What codes mean in some parameter sets, of `params` in the shapes in which they are stored."""
-        return self.grid({name: array.reshape(-1)[sets] for name, array in params.items()})
+        shared = self.tensor_params()
+        return self.grid({name: a if name in shared else a.reshape(-1)[sets] for name, a in params.items()})
 
     def stored(self, shape: tuple[int, ...]) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         """Type and shape of all that a tensor of `shape` will be stored as: `data`, then the parameters."""
         layout = self.layout(shape)
         arrays = {"data": (np.dtype(np.uint8), self.packing.shape(layout))}
-        return arrays | {name: (dtype, layout.sets_shape) for name, dtype in self.param_dtypes().items()}
+        arrays |= {name: (dtype, layout.sets_shape) for name, dtype in self.param_dtypes().items()}
+        return arrays | self.tensor_params()
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Everything that `stored` names but `data`, in that order."""
+        return (*self.param_dtypes(), *self.tensor_params())
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
         """Bytes that a tensor of `shape` will take, without quantizing it."""

@@ -41,7 +41,7 @@ class Packed(TensorFile):
         """In the order of `stored`."""
         if not isinstance(content, QTensor):
             return [content]
-        arrays = [content.data, *(content.params[name] for name in content.scheme.param_dtypes())]
+        arrays = [content.data, *(content.params[name] for name in content.scheme.param_names)]
         return [*arrays, codebook(content.scheme.levels)] if isinstance(content.scheme, BaseN) else arrays
 
 

@@ -167,3 +167,45 @@ class TestTernary:
         gauss, a = NormalDist(), math.sqrt(2 / math.pi)
         error = 1 - 4 * a * gauss.pdf(a / 2) + 2 * a * a * gauss.cdf(-a / 2)
         assert make_scheme("ternary").measure(w).mse == pytest.approx(error, rel=5e-3)
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    return np.random.default_rng(0).standard_normal((2048, 2048), np.float32)
+
+
+class TestLearned:
+    """Max, Quantizing for minimum distortion (1960), and Lloyd: the best levels for a Gaussian."""
+
+    @pytest.mark.parametrize(
+        ("levels", "decibels"), [(2, 4.40), (4, 9.30), (8, 14.62), (11, 17.16), (16, 20.22), (32, 26.01), (64, 31.91)]
+    )
+    def test_comes_near_the_best(self, gaussian, levels, decibels):
+        assert make_scheme("learned", levels=levels).measure(gaussian).sqnr_db == pytest.approx(decibels, abs=0.05)
+
+    def test_published_levels(self, gaussian):
+        q = make_scheme("learned", levels=8).quantize(gaussian)
+        assert q.scheme.level_values(q)[4:] == pytest.approx([0.2451, 0.7560, 1.3440, 2.1520], abs=0.01)
+
+    def test_few_values_are_kept(self):
+        w = np.random.default_rng(1).choice(np.float32([-7, -2, 0, 1, 3]), (40, 50))
+        m = make_scheme("learned", levels=8).measure(w)
+        assert m.rmse < 1e-6
+        assert m.levels_used == 5
+
+    def test_large_groups_count_for_more(self):
+        """Errors weigh by the square of the scale: levels follow the shape of the group with the large weights."""
+        rng = np.random.default_rng(2)
+        large, small = 100 * rng.choice([-1, -0.5, 0.5, 1], 4096), rng.uniform(-1, 1, 4096)
+        w = np.stack([large, small]).astype(np.float32)
+        scheme = make_scheme("learned", levels=4, granularity="channel")
+        assert scheme.quantize(w).params["codebook"] == pytest.approx([-1, -0.5, 0.5, 1], abs=1e-3)
+
+    def test_size_counts_the_codebook(self):
+        assert make_scheme("learned", levels=16).nbytes((8, 100)) == 8 * 50 + 4 + 64
+        assert make_scheme("learned", levels=11).nbytes((8, 100)) == 8 * 4 * 12 + 4 + 44
+
+    def test_a_codebook_that_does_not_ascend_is_refused(self):
+        q = make_scheme("learned", levels=4).quantize(np.arange(8.0))
+        with pytest.raises(FormatError, match="scale or codebook holds values that cannot be"):
+            QTensor(q.scheme, q.shape, q.data, {**q.params, "codebook": q.params["codebook"][::-1].copy()})

@@ -33,6 +33,8 @@ SCHEMES = [
     make_scheme("normal_float", bits=3),
     make_scheme("fp4", group_size=32),
     make_scheme("mxfp4"),
+    make_scheme("learned", levels=8),
+    make_scheme("learned", levels=11, granularity="group", group_size=32, param_dtype="float16"),
     make_scheme("ternary", granularity="group", group_size=32),
 ]
 
