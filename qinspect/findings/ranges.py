@@ -1,110 +1,15 @@
-"""What is wrong with a layer, in plain words, with the number and the remedy. One small rule each."""
+"""Rules on the ranges that scales follow from: floors, clipping, outliers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
-from qinspect.analysis import CodeUsage
-from qinspect.quant.metrics import Metrics
+from qinspect.findings.rule import Case, Finding, rule
 from qinspect.quant.scheme import Scheme
-
-SEVERITIES = ("error", "warning", "info")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know of a layer. `gain_db` is what the remedy gains in SQNR, where that is known."""
-
-    rule: str
-    severity: str
-    text: str
-    remedy: str
-    gain_db: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As the command line prints it."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """What a rule may look at: a layer of this shape, with weights in `low`…`high`, measured under a scheme."""
-
-    shape: tuple[int, ...]
-    scheme: Scheme
-    metrics: Metrics
-    low: float
-    high: float
-
-
-Rule = Callable[[Case], Iterator[Finding]]
-RULES: list[Rule] = []
-
-
-def rule(function: Rule) -> Rule:
-    """Register a rule; findings come in the order of the rules in this file."""
-    RULES.append(function)
-    return function
-
-
-def find(case: Case) -> tuple[Finding, ...]:
-    """All findings of a layer, the gravest first."""
-    found = [finding for check in RULES for finding in check(case)]
-    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
-
-
-@rule
-def no_better_than_zeros(case: Case) -> Iterator[Finding]:
-    """The error is as large as the weights."""
-    sqnr = case.metrics.sqnr_db
-    if sqnr < 1.0 and case.metrics.noise > 0:
-        shown = f"{sqnr:.1f} dB".replace("-", "−") if math.isfinite(sqnr) else "−∞ dB"
-        yield Finding(
-            "no-better-than-zeros", "error",
-            f"At {shown} the decoded weights are no better than zeros: the error is as large as the weights.",
-            "Choose another scheme, smaller groups or more bits for this layer.",
-        )  # fmt: skip
-
-
-@rule
-def left_alone(case: Case) -> Iterator[Finding]:
-    """The scheme cannot represent weights of this size."""
-    reason = case.scheme.leaves_alone(case.low, case.high)
-    if reason is not None:
-        yield Finding(
-            "saturated",
-            "error",
-            f"{reason[0].upper()}{reason[1:]}.",
-            "Leave this tensor alone: exports do so by default.",
-        )
-
-
-@rule
-def unused_codes(case: Case) -> Iterator[Finding]:
-    """Most codes never occur, though there are weights enough to use them."""
-    usage = CodeUsage(case.scheme.code_range[0], case.metrics.counts)
-    size = math.prod(case.shape)
-    if size >= 16 * usage.counts.size and usage.used * 2 <= usage.counts.size and usage.used > 1:
-        yield Finding(
-            "unused-codes", "warning", f"{usage.sentence[0].upper()}{usage.sentence[1:]}.",
-            f"{usage.bits_needed} bit{'s' * (usage.bits_needed > 1)} a code would do: spend the rest on smaller "
-            "groups, or choose a scheme that uses its codes.",
-        )  # fmt: skip
-
-
-@rule
-def constant(case: Case) -> Iterator[Finding]:
-    """There is only one value."""
-    if case.low == case.high and math.prod(case.shape) > 1:
-        yield Finding(
-            "constant", "info", f"Every weight is {case.low:.6g}.", "Nothing to choose: a constant needs no codes."
-        )
 
 
 @rule
@@ -217,39 +122,3 @@ def _spans(scheme: Scheme, params: Mapping[str, np.ndarray]) -> np.ndarray:
 def _gaussian_extreme(n: int) -> float:
     """Typical largest of `n` standard normal values."""
     return NormalDist().inv_cdf(0.5264 ** (1 / max(2, n)))
-
-
-@rule
-def group_size(case: Case) -> Iterator[Finding]:
-    """The group size pays for weights that are not there: a ragged last group, or digits no weight uses."""
-    layout = case.scheme.layout(case.shape)
-    size = getattr(case.scheme, "group_size", None)
-    if size is None or not layout.local or layout.cols <= size or not case.metrics.nbytes:
-        return
-    better = min(
-        useful_group_sizes(case.scheme, layout.cols, size), key=lambda s: s.bpw(case.shape), default=case.scheme
-    )
-    parameters = 8 * sum(dtype.itemsize for dtype in case.scheme.param_dtypes().values()) / size
-    wasted = case.scheme.bpw(case.shape) - math.log2(case.scheme.n_codes) - parameters
-    # A larger group always saves some of the parameters; that is a choice, not waste.
-    saved = min(wasted, case.scheme.bpw(case.shape) - better.bpw(case.shape))
-    if saved > 0.1:
-        what = f"a last group of {layout.ragged} weights" if layout.ragged else "packing digits that no weight uses"
-        chosen = getattr(better, "group_size", size)
-        yield Finding(
-            "group-size", "warning" if saved > 0.25 else "info",
-            f"Groups of {size} on rows of {layout.cols} leave {what} and take {case.scheme.bpw(case.shape):.2f} bits "
-            "a weight.",
-            f"Groups of {chosen} take {better.bpw(case.shape):.2f}.",
-        )  # fmt: skip
-
-
-def useful_group_sizes(scheme: Scheme, cols: int, near: int) -> list[Scheme]:
-    """`scheme` with other group sizes within a quarter of `near` that suit rows of `cols`: divisors and whole words."""
-    from dataclasses import replace
-
-    digits = getattr(scheme.packing, "digits", 1)
-    fits = [
-        g for g in range(max(1, near * 3 // 4), near * 5 // 4 + 1) if cols % g == 0 or (digits > 1 and g % digits == 0)
-    ]
-    return [replace(scheme, group_size=g) for g in fits if g != near]  # type: ignore[call-arg]

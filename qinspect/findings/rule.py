@@ -1,0 +1,54 @@
+"""What a finding is, what a rule may look at, and the registry of rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qinspect.quant.metrics import Metrics
+from qinspect.quant.scheme import Scheme
+
+SEVERITIES = ("error", "warning", "info")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know of a layer. `gain_db` is what the remedy gains in SQNR, where that is known."""
+
+    rule: str
+    severity: str
+    text: str
+    remedy: str
+    gain_db: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the command line prints it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What a rule may look at: a layer of this shape, with weights in `low`…`high`, measured under a scheme."""
+
+    shape: tuple[int, ...]
+    scheme: Scheme
+    metrics: Metrics
+    low: float
+    high: float
+
+
+Rule = Callable[[Case], Iterator[Finding]]
+RULES: list[Rule] = []
+
+
+def rule(function: Rule) -> Rule:
+    """Register a rule; findings come in the order of the rules in this file."""
+    RULES.append(function)
+    return function
+
+
+def find(case: Case) -> tuple[Finding, ...]:
+    """All findings of a layer, the gravest first."""
+    found = [finding for check in RULES for finding in check(case)]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
