@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from html import escape
 
-from PySide6.QtCore import Qt
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QDialog, QTextBrowser, QVBoxLayout, QWidget
 
 from qinspect.gui.jobs import Job, Lane
@@ -18,42 +18,51 @@ _log = logging.getLogger(__name__)
 
 
 class Demonstrations(QDialog):
-    """One page with all recipes, computed on `lane`; closing it ends the work."""
+    """One page with all recipes, computed on `lane` when it is first shown, and kept."""
 
     def __init__(self, lane: Lane, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Published recipes")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.resize(820, 760)
         self.page = QTextBrowser(self)
         self.page.document().setDocumentMargin(20)
         self.page.document().setDefaultStyleSheet(
             "h3 { margin-top: 24px } table { margin-top: 8px } th, td { padding: 2px 14px 2px 0px }"
         )
-        self.page.setPlainText("Computing…")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.page)
         self._lane = lane
-        work = Job("Published recipes", lambda token, _: _compute(token), self._on_computed, self._on_failed)
-        self._job = lane.put(work)
+        self._asked = False
 
-    def done(self, result: int) -> None:
-        """However it is closed, nothing comes back to it."""
-        self._lane.cancel(self._job)
-        super().done(result)
+    def showEvent(self, event: QShowEvent) -> None:
+        """Compute what is not there yet."""
+        super().showEvent(event)
+        if self._asked:
+            return
+        self._asked = True
+        self.page.setPlainText("Computing…")
+        work = Job("Published recipes", lambda token, _: _compute(token), self._on_computed, self._on_failed)
+        work.cancelled = lambda: self._give_up("Cancelled. Opened again, this page is computed anew.")
+        self._lane.put(work)
 
     def _on_computed(self, shown: Sequence[Demonstration]) -> None:
         self.page.setHtml("".join(map(_html, shown)))
 
     def _on_failed(self, error: Exception) -> None:
         _log.error("a published recipe failed", exc_info=error)
-        self.page.setPlainText(str(error))
+        self._give_up(str(error))
+
+    def _give_up(self, sentence: str) -> None:
+        self._asked = False
+        self.page.setPlainText(sentence)
 
 
 def show(lane: Lane, parent: QWidget) -> None:
-    """Open the page beside the window, which stays usable."""
-    Demonstrations(lane, parent).show()
+    """Bring the page up beside the window, which stays usable."""
+    dialog = parent.findChild(Demonstrations) or Demonstrations(lane, parent)
+    dialog.show()
+    dialog.raise_()
 
 
 def _compute(token: Token) -> list[Demonstration]:

@@ -10,6 +10,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu
 
 from qinspect.errors import printable
+from qinspect.gui import demonstrations
 from qinspect.gui import theme as themes
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def build(window: MainWindow) -> None:
     _file(window)
     _layer(window)
     _view(window)
-    _add(window.menuBar().addMenu("&Help"), "&About qinspect", window.show_about)
+    _help(window)
 
 
 def _file(window: MainWindow) -> None:
@@ -62,6 +63,12 @@ def _view(window: MainWindow) -> None:
         action.setCheckable(True)
         action.setChecked(window.preferences.theme == name)
         group.addAction(action)
+
+
+def _help(window: MainWindow) -> None:
+    menu = window.menuBar().addMenu("&Help")
+    _add(menu, "Published &recipes…", lambda: demonstrations.show(window.controller.bulk, window))
+    _add(menu, "&About qinspect", window.show_about)
 
 
 def _fill_recent(menu: QMenu, window: MainWindow) -> None:
