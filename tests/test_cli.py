@@ -13,10 +13,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from qinspect.cli import main
+from qinspect.quant.scheme import make_scheme
 
 LAYER_KEYS = [
     "name", "shape", "sqnr_db", "sqnr_in_range_db", "rmse", "mse", "rmse_per_step", "snr_db_eps", "cosine", "max_error",
     "mean_error", "exact", "bpw", "nbytes", "levels", "levels_used", "entropy_bits", "clipped", "findings",
+    "limits",
 ]  # fmt: skip
 FINDING_KEYS = ["rule", "severity", "text", "remedy", "gain_db"]
 
@@ -134,7 +136,7 @@ def test_info_lists_every_tensor(model):
 def test_analysis_follows_the_formulas(model):
     found = results("analyze", model, "--scheme", "base11", "--group-size", 32)
     assert list(found) == ["scheme", "layers", "total"]
-    assert found["scheme"] == {"scheme": "base11", "group_size": 32, "param_dtype": "float16"}
+    assert found["scheme"] == make_scheme("base11", group_size=32).to_json()
     signal = noise = size = 0
     for layer, name in zip(sorted(found["layers"], key=lambda layer: layer["name"]), LAYERS, strict=True):
         w = weights()[name]

@@ -6,7 +6,16 @@ from dataclasses import fields
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QSlider, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QGridLayout,
+    QLabel,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)  # fmt: skip
 
 from qinspect.quant.layout import matrix_shape
 from qinspect.quant.parameter import Parameter
@@ -102,7 +111,7 @@ class SchemeForm(QWidget):
         """The useful values of a whole number, for its slider."""
         if parameter.choices is not None:
             return [choice for choice in parameter.choices if isinstance(choice, int)]
-        low, high = parameter.low or 0, parameter.high or 0
+        low, high = int(parameter.low or 0), int(parameter.high or 0)
         if parameter.name == "axis" and self._shape:
             high = len(self._shape) - 1
         if parameter.name != "group_size":
@@ -142,7 +151,7 @@ class SchemeForm(QWidget):
 
 
 class Editor(QWidget):
-    """One parameter: a choice, or a slider over its useful values with the exact number beside it."""
+    """One parameter: a choice, a number with decimals, or a slider over useful whole numbers with the exact one."""
 
     edited = Signal(str, object)
 
@@ -152,18 +161,21 @@ class Editor(QWidget):
         self.combo: QComboBox | None = None
         self.slider: QSlider | None = None
         self.spin: QSpinBox | None = None
+        self.decimal: QDoubleSpinBox | None = None
         self._values: list[int] = []
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         if parameter.type is int:
             self._build_number(layout)
             self.set_values(values)
+        elif parameter.type is float:
+            self._build_decimal(layout)
         else:
             self.combo = QComboBox(self)
             self.combo.addItems([str(choice) for choice in parameter.choices or ()])
             self.combo.textActivated.connect(lambda text: self.edited.emit(parameter.name, text))
             layout.addWidget(self.combo)
-        for widget in (self.combo, self.slider, self.spin):
+        for widget in (self.combo, self.slider, self.spin, self.decimal):
             if widget is not None:
                 widget.setAccessibleName(_words(parameter.name))
                 widget.setToolTip(parameter.help)
@@ -171,7 +183,7 @@ class Editor(QWidget):
     @property
     def focus_widget(self) -> QWidget:
         """What a label leads to."""
-        return self.combo or self.slider or self
+        return self.combo or self.slider or self.decimal or self
 
     def _build_number(self, layout: QGridLayout) -> None:
         parameter = self.parameter
@@ -184,10 +196,22 @@ class Editor(QWidget):
         self.spin.setFixedWidth(62)
         low = parameter.low if parameter.choices is None else min(parameter.choices)
         high = parameter.high if parameter.choices is None else max(parameter.choices)
-        self.spin.setRange(low or 0, high or 0)
+        self.spin.setRange(int(low or 0), int(high or 0))
         self.spin.valueChanged.connect(self._on_number)
         layout.addWidget(self.slider, 0, 0)
         layout.addWidget(self.spin, 0, 1)
+
+    def _build_decimal(self, layout: QGridLayout) -> None:
+        parameter = self.parameter
+        self.decimal = QDoubleSpinBox(self)
+        self.decimal.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.decimal.setKeyboardTracking(False)
+        self.decimal.setDecimals(3)
+        self.decimal.setSingleStep(0.1)
+        self.decimal.setRange(parameter.low or 0.0, parameter.high or 0.0)
+        self.decimal.setSuffix(f" {parameter.unit}" if parameter.unit else "")
+        self.decimal.valueChanged.connect(lambda value: self.edited.emit(parameter.name, value))
+        layout.addWidget(self.decimal)
 
     def set_values(self, values: list[int]) -> None:
         """The values the slider stops at."""
@@ -209,6 +233,10 @@ class Editor(QWidget):
             self.spin.setValue(value)
             self.spin.blockSignals(False)
             self._place(value)
+        if self.decimal is not None:
+            self.decimal.blockSignals(True)
+            self.decimal.setValue(value)
+            self.decimal.blockSignals(False)
 
     def nudge(self, by: int) -> None:
         """To the next useful value."""

@@ -31,10 +31,34 @@ def ranges(scheme: Scheme, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     low, high = sample.extremes()
     rule = getattr(scheme, "calibration", "minmax")
     if rule == "absmean":
-        mean = sample.fold(lambda x: _per_run(kernels.sum_magnitudes, x, sample.layout))[0] / sample.sizes
+        mean = _folded(sample, kernels.sum_magnitudes) / sample.sizes
         high = mean.astype(np.float32)
         low = -high
+    elif rule == "percentile":
+        end = _quantile(sample, getattr(scheme, rule) / 100)
+        low, high = np.maximum(low, -end), np.minimum(high, end)
     return low, high
+
+
+def _folded(sample: Sample, kernel: Callable[..., None], *more: np.ndarray, by: np.ufunc = np.add) -> np.ndarray:
+    """One number a set: `kernel(x, line, run, …, out)` gives one a run."""
+    return np.asarray(sample.fold(lambda x: _per_run(kernel, x, sample.layout, *more), by)[0])
+
+
+def _quantile(sample: Sample, part: float) -> np.ndarray:
+    """The `part`-quantile of |w| of every set, linear between weights: one bit of their float32 patterns a fold."""
+    place = part * (sample.sizes - 1)
+    rank = np.floor(place)
+
+    found = np.zeros(sample.sets, np.int32)
+    for bit in range(30, -1, -1):
+        tried = found | np.int32(1 << bit)
+        found = np.where(_folded(sample, kernels.count_below, tried) <= rank, tried, found)
+    above = _folded(sample, kernels.smallest_from, found + 1, by=np.minimum)
+    following = np.where(_folded(sample, kernels.count_below, found + 1) > rank + 1, found, above).astype(np.int32)
+    following = np.where(place > rank, following, found)
+    lower, upper = (bits.view(np.float32).astype(np.float64) for bits in (found, following))
+    return (lower + (upper - lower) * (place - rank)).astype(np.float32)
 
 
 class Sample(ABC):

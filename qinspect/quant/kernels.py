@@ -227,6 +227,39 @@ def sum_magnitudes(x: np.ndarray, line: int, run: int, sums: np.ndarray) -> None
 
 
 @jit
+def count_below(x: np.ndarray, line: int, run: int, limits: np.ndarray, counts: np.ndarray) -> None:
+    """How many magnitudes of each run have float32 patterns below the limit of its set."""
+    flat = x.reshape(-1).view(np.int32)
+    out = 0
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            limit = limits[out % limits.size]
+            part = flat[begin : min(begin + run, start + line)]
+            found = np.int32(0)
+            for i in range(part.size):
+                found += np.int32((part[i] & np.int32(0x7FFFFFFF)) < limit)
+            counts[out] = found
+            out += 1
+
+
+@jit
+def smallest_from(x: np.ndarray, line: int, run: int, limits: np.ndarray, found: np.ndarray) -> None:
+    """The smallest such pattern of each run that is not below the limit; 2³¹−1 if there is none."""
+    flat = x.reshape(-1).view(np.int32)
+    out = 0
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            limit = limits[out % limits.size]
+            part = flat[begin : min(begin + run, start + line)]
+            smallest = np.int32(0x7FFFFFFF)
+            for i in range(part.size):
+                magnitude = part[i] & np.int32(0x7FFFFFFF)
+                smallest = min(smallest, magnitude if magnitude >= limit else np.int32(0x7FFFFFFF))
+            found[out] = smallest
+            out += 1
+
+
+@jit
 def largest_magnitude(bits: np.ndarray) -> int:
     """The float32 pattern (as an integer) of the largest |value| among the patterns `bits` (int32)."""
     largest = np.int32(0)

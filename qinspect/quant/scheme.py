@@ -177,6 +177,8 @@ class Scheme(ABC):
                 words.append(f"g{value}")
             elif p.name == "levels":
                 words.append(f"N={value}")
+            elif p.name == "percentile":
+                words.append(f"{value:g}")
             elif value != p.default and not (p.name == "granularity" and value == "group"):
                 words.append(str(value) if p.type is str else f"{p.name} {value}")
         return " ".join(words)

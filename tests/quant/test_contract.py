@@ -13,7 +13,14 @@ from qinspect.quant.affine import Affine
 from qinspect.quant.scheme import make_scheme, registry, scheme_from_json
 from qinspect.quant.schemes.sentinel import C1, Sentinel
 
-VALUES = {"group_size": (7, 64), "axis": (0, 1), "levels": (2, 3, 11, 16, 256)}
+VALUES = {"group_size": (7, 64), "axis": (0, 1), "levels": (2, 3, 11, 16, 256), "percentile": (90.0,)}
+CALIBRATED = {"bits": (2, 4), "levels": (3, 16), "param_dtype": ("float32",), "group_size": (7,), "axis": (0,)}
+"""With other calibrations than the default, these are enough."""
+
+
+def enough(scheme):
+    plain = getattr(scheme, "calibration", None) == getattr(type(scheme), "calibration", None)
+    return plain or all(getattr(scheme, name, few[0]) in few for name, few in CALIBRATED.items())
 
 
 def variants(cls):
@@ -22,7 +29,7 @@ def variants(cls):
     for values in itertools.product(*(VALUES.get(p.name) or p.choices for p in parameters)):
         scheme = cls(**dict(zip((p.name for p in parameters), values, strict=True)))
         idle = set(parameters) - set(scheme.active_parameters())
-        if all(getattr(scheme, p.name) == VALUES[p.name][0] for p in idle):
+        if enough(scheme) and all(getattr(scheme, p.name) == VALUES[p.name][0] for p in idle):
             yield scheme
 
 
@@ -40,6 +47,8 @@ FEW = [
     make_scheme("normal_float"),
     make_scheme("normal_float", bits=7, group_size=16),
     make_scheme("fp4"),
+    make_scheme("asymmetric", bits=4, offset="minimum", granularity="channel", axis=1, calibration="percentile"),
+    make_scheme("base11", calibration="percentile", percentile=99),
     make_scheme("mxfp4"),
     make_scheme("ternary"),
     make_scheme("learned", levels=11, granularity="group", group_size=32, param_dtype="float16"),

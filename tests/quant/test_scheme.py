@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -29,7 +30,13 @@ class TestDefaults:
         assert (values["granularity"], values["bits"], values["param_dtype"]) == ("tensor", 8, "float32")
 
     def test_base11(self):
-        assert make_scheme("base11").to_json() == {"scheme": "base11", "group_size": 128, "param_dtype": "float16"}
+        assert make_scheme("base11").to_json() == {
+            "scheme": "base11",
+            "group_size": 128,
+            "param_dtype": "float16",
+            "calibration": "minmax",
+            "percentile": 99.9,
+        }
 
     def test_asymmetric_extends_the_range(self):
         assert make_scheme("asymmetric").to_json()["offset"] == "zero_point"
@@ -77,6 +84,9 @@ class TestAsData:
         ("symmetric", {"axis": -1}, "axis must be 0 to 7, not -1"),
         ("symmetric", {"granularity": "row"}, "granularity must be one of tensor, channel, group"),
         ("sentinel", {"bits": None}, "bits must be a whole number, not None"),
+        ("base11", {"percentile": "99"}, "percentile must be a number, not '99'"),
+        ("base11", {"percentile": 49}, "percentile must be 50.0 to 100.0, not 49"),
+        ("base11", {"percentile": math.nan}, "percentile must be 50.0 to 100.0, not nan"),
     ],
 )
 def test_what_is_not_allowed(name, parameters, message):
@@ -106,6 +116,7 @@ def test_equality_is_by_class_and_parameters():
         ("symmetric", {"granularity": "channel", "axis": 1}, "symmetric 8-bit channel axis 1"),
         ("symmetric", {"granularity": "tensor", "axis": 1}, "symmetric 8-bit"),
         ("asymmetric", {"offset": "minimum", "param_dtype": "float16"}, "asymmetric 8-bit float16 minimum"),
+        ("symmetric", {"calibration": "percentile", "percentile": 99}, "symmetric 8-bit percentile 99"),
     ],
 )
 def test_labels(name, parameters, label):

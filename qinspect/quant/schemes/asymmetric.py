@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from qinspect.quant.affine import Affine, as_scale
-from qinspect.quant.parameter import param
+from qinspect.quant.parameter import calibration_param, param, percentile_param
 from qinspect.quant.scheme import Grid
 
 
@@ -31,6 +31,8 @@ class Asymmetric(Affine):
         "zero_point: an integer code means 0.0, the range is extended to include it. minimum: a float, no extension.",
         choices=("zero_point", "minimum"),
     )
+    calibration: str = calibration_param("minmax", "percentile")
+    percentile: float = percentile_param()
 
     @property
     def code_range(self) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from qinspect.quant.affine import float_dtype
 from qinspect.quant.layout import Layout, per_group
 from qinspect.quant.packing import DigitPacking
-from qinspect.quant.parameter import param
+from qinspect.quant.parameter import calibration_param, param, percentile_param
 from qinspect.quant.scheme import Grid, Scheme
 
 RANGE_FLOOR = 1e-5
@@ -53,6 +53,8 @@ class BaseN(Scheme):
     param_dtype: str = param(
         "float16", "Type of each group's minimum and range.", choices=("float16", "bfloat16", "float32")
     )
+    calibration: str = calibration_param("minmax", "percentile")
+    percentile: float = percentile_param()
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
         """Groups along each row."""

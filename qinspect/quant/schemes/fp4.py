@@ -9,6 +9,7 @@ import numpy as np
 
 from qinspect.quant.codebook import Codebook
 from qinspect.quant.e2m1 import TABLE, E2M1Packing
+from qinspect.quant.parameter import calibration_param, percentile_param
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class FP4(Codebook):
     title: ClassVar[str] = "FP4 (E2M1)"
     summary: ClassVar[str] = "A four-bit float times one scale: fine near zero, coarse at the ends."
     order: ClassVar[int] = 70
+
+    calibration: str = calibration_param("minmax", "percentile")
+    percentile: float = percentile_param()
 
     @property
     def table(self) -> np.ndarray:

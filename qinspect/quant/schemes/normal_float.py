@@ -11,7 +11,7 @@ import numpy as np
 
 from qinspect.quant.codebook import Codebook
 from qinspect.quant.packing import BitPacking
-from qinspect.quant.parameter import param
+from qinspect.quant.parameter import calibration_param, param, percentile_param
 
 NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
@@ -49,6 +49,8 @@ class NormalFloat(Codebook):
     order: ClassVar[int] = 60
 
     bits: int = param(4, "Bits of a code.", choices=(2, 3, 4, 5, 6, 7, 8), unit="bits")
+    calibration: str = calibration_param("minmax", "percentile")
+    percentile: float = percentile_param()
 
     @property
     def table(self) -> np.ndarray:

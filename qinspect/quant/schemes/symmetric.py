@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from qinspect.quant.affine import Affine, as_scale
+from qinspect.quant.parameter import calibration_param, percentile_param
 from qinspect.quant.scheme import Grid
 
 
@@ -21,6 +22,9 @@ class Symmetric(Affine):
     summary: ClassVar[str] = "Signed integers times one scale; zero stays exactly zero."
     order: ClassVar[int] = 30
     centred: ClassVar[bool] = True
+
+    calibration: str = calibration_param("minmax", "percentile")
+    percentile: float = percentile_param()
 
     @property
     def code_range(self) -> tuple[int, int]:

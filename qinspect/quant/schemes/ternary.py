@@ -10,7 +10,7 @@ import numpy as np
 
 from qinspect.quant.affine import Affine, as_scale
 from qinspect.quant.packing import RowDigitPacking
-from qinspect.quant.parameter import param
+from qinspect.quant.parameter import calibration_param, percentile_param
 from qinspect.quant.scheme import Grid
 
 
@@ -25,9 +25,8 @@ class Ternary(Affine):
     centred: ClassVar[bool] = True
 
     bits: ClassVar[int] = 2  # type: ignore[misc]
-    calibration: str = param(
-        "absmean", "The scale. absmean: mean |w|. minmax: the largest |w|.", choices=("absmean", "minmax")
-    )
+    calibration: str = calibration_param("absmean", "minmax", "percentile")
+    percentile: float = percentile_param()
 
     @property
     def code_range(self) -> tuple[int, int]:
