@@ -306,3 +306,22 @@ def test_an_export_is_not_started_twice(opened, settle, model, tmp_path):
     settle(window)
     assert len(done) == 1
     assert pane.go.text() == "Replace the file"
+
+
+# Schemes.
+
+
+def test_a_parameter_that_another_scheme_lacks_gives_way(opened, settle, model):
+    window = opened(model)
+    scales = next(frame.view for frame in window.grid.frames if frame.view.name == "scales")
+    which = scales.controls()[0]
+    which.setCurrentText("step")
+    window.controller.choose(make_scheme("normal_float"))  # its levels are not even: there is no one step
+    settle(window)
+    assert [which.itemText(at) for at in range(which.count())] == ["scale", "minimum"]
+    assert which.currentText() == "scale"
+    window.controller.choose(make_scheme("learned"))
+    settle(window)
+    window.controller.choose(make_scheme("base11"))
+    settle(window)
+    assert which.count() == 3

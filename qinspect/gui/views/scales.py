@@ -50,7 +50,7 @@ class ScalesView(PlotView):
 
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """As a map, a curve or a number."""
-        name = self._which.currentText()
+        name = self._offer(inspection)
         values = inspection.scales.values[name]
         self._full.setEnabled(min(values.shape) > 1)
         if values.size == 1:
@@ -60,6 +60,17 @@ class ScalesView(PlotView):
         else:
             self._draw_map(inspection, name, values, keep)
         return self._sentence(inspection, name, values)
+
+    def _offer(self, inspection: Inspection) -> str:
+        """The parameter shown: what was chosen, where this scheme has it (uneven levels have no one step)."""
+        chosen, offered = self._which.currentText(), list(inspection.scales.values)
+        if offered != [self._which.itemText(at) for at in range(self._which.count())]:
+            self._which.blockSignals(True)
+            self._which.clear()
+            self._which.addItems(offered)
+            self._which.setCurrentIndex(max(0, self._which.findText(chosen)))
+            self._which.blockSignals(False)
+        return self._which.currentText()
 
     def _draw_map(self, inspection: Inspection, name: str, values: np.ndarray, keep: bool) -> None:
         self.choose(self._map)
@@ -113,7 +124,7 @@ class ScalesView(PlotView):
         theme = self._map.theme
         values = {name: float(array.flat[0]) for name, array in inspection.scales.values.items()}
         name = self._which.currentText()
-        rest = " &nbsp;·&nbsp; ".join(f"{other} {number(values[other], 4)}" for other in NAMES if other != name)
+        rest = " &nbsp;·&nbsp; ".join(f"{other} {number(value, 4)}" for other, value in values.items() if other != name)
         self._single.setText(
             f"<p style='color:{theme.muted}; margin:0'>one {name} for the whole tensor</p>"
             f"<p style='font-size:30px; color:{theme.text}; margin:6px'>{number(values[name], 4)}</p>"
@@ -149,5 +160,5 @@ class ScalesView(PlotView):
             row, group = 0, row_at(at.x(), 1, groups)
             where = f"{inspection.scales.across.split()[0]} {group}"
             self._curve.mark(group)
-        scale, minimum, step = (number(float(values[name][row, group]), 4) for name in NAMES)
-        return f"{where}:  scale {scale}, minimum {minimum}, step {step}"
+        said = ", ".join(f"{name} {number(float(array[row, group]), 4)}" for name, array in values.items())
+        return f"{where}:  {said}"
