@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from qinspect.errors import QInspectError, printable
+from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
 from qinspect.gui.jobs import Job, Lane
+from qinspect.gui.work import sentence, warm_up
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import Recipe
 from qinspect.session import (
@@ -87,7 +87,7 @@ class Controller(QObject):
 
     def warm_up(self) -> None:
         """Load and compile the kernels before anyone needs them."""
-        self.bulk.put(Job("Preparing kernels", lambda token, _: _warm_up(token), lambda _: None, self._on_error))
+        self.bulk.put(Job("Preparing kernels", lambda token, _: warm_up(token), lambda _: None, self._on_error))
 
     def open(self, path: str | Path) -> None:
         """Open a checkpoint in the background; `opened` or `failed` follows. An older one still on its way is not."""
@@ -210,7 +210,7 @@ class Controller(QObject):
 
     def _on_uninspectable(self, info: TensorInfo, error: Exception) -> None:
         if info is self.info:
-            self.uninspectable.emit(_sentence(error))
+            self.uninspectable.emit(sentence(error))
 
     # All layers.
 
@@ -293,7 +293,7 @@ class Controller(QObject):
             "Planning the export",
             lambda token, _: targets[target]().plan(checkpoint, recipe, token),
             self.planned.emit,
-            lambda error: self.plan_failed.emit(_sentence(error)),
+            lambda error: self.plan_failed.emit(sentence(error)),
             cancelled=lambda: self.plan_cancelled.emit() if self._planning is job else None,
         )
         self._planning = self.bulk.put(job)
@@ -315,7 +315,7 @@ class Controller(QObject):
                 f"Writing {out.name}",
                 lambda token, _: targets[target]().write(checkpoint, plan, out, token),
                 self._on_exported,
-                lambda error: self._on_export_over(lambda: self.export_failed.emit(_sentence(error))),
+                lambda error: self._on_export_over(lambda: self.export_failed.emit(sentence(error))),
                 cancelled=lambda: self._on_export_over(self.export_cancelled.emit),
             )
         )
@@ -344,7 +344,7 @@ class Controller(QObject):
     # Ending.
 
     def _on_error(self, error: Exception) -> None:
-        self.failed.emit(_sentence(error))
+        self.failed.emit(sentence(error))
 
     def shutdown(self) -> None:
         """Stop all work and let go of the files; nothing is signalled afterwards."""
@@ -365,29 +365,3 @@ def _timer(parent: QObject, delay_ms: int, slot: Callable[[], None]) -> QTimer:
     timer.setInterval(delay_ms)
     timer.timeout.connect(slot)
     return timer
-
-
-def _sentence(error: Exception) -> str:
-    """What to tell a person; what is not our own error is also logged whole, for whoever mends it."""
-    if isinstance(error, QInspectError):
-        return str(error)
-    logging.getLogger(__name__).error("unexpected error", exc_info=error)
-    return f"unexpected {type(error).__name__}: {error}"
-
-
-def _warm_up(token: Token) -> None:
-    """Run every kernel once on a tiny tensor: they are compiled at the first install, loaded from the cache later."""
-    import numpy as np
-
-    from qinspect import analysis
-    from qinspect.quant.scheme import registry
-
-    w = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 16)
-    for cls in registry:
-        token.check()
-        scheme = cls()
-        scheme.measure(w)
-        q = scheme.quantize(w)
-        scheme.dequantize(q)
-        analysis.histogram(q, w, (-1.0, 1.0), code_units=True)
-        analysis.error_pyramid(q, w)

@@ -21,7 +21,8 @@ def magnitude(value: float | None) -> str:
     if value is None or math.isnan(value):
         return NONE
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.3g}".replace("-", "−")
+        decimals = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+        return f"{value:.{decimals}f}".replace("-", "−")
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa}e{int(exponent)}".replace("-", "−")
 

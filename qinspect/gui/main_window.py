@@ -10,12 +10,10 @@ from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
     QFileDialog,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QMainWindow,
     QMessageBox,
-    QScrollArea,
     QSplitter,
     QStackedWidget,
     QTabWidget,
@@ -27,7 +25,7 @@ from qinspect.assets import resource
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.gui import format as fmt
-from qinspect.gui import menus
+from qinspect.gui import menus, panels
 from qinspect.gui import theme as themes
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
@@ -89,7 +87,7 @@ class MainWindow(QMainWindow):
     # Building.
 
     def _build(self) -> None:
-        left = _card(self.table)
+        left = panels.card(self.table)
         left.setMinimumWidth(240)
         centre = QWidget(self)
         column = QVBoxLayout(centre)
@@ -101,13 +99,13 @@ class MainWindow(QMainWindow):
         self._panels.setDocumentMode(True)
         self._panels.tabBar().setDrawBase(False)
         self._panels.tabBar().setAccessibleName("Panels")
-        self._panels.addTab(self._quantize_panel(), "Quantize")
+        self._panels.addTab(panels.quantize(self.form, self.readout, self.findings), "Quantize")
         self._panels.addTab(self.export_pane, "Export")
         dock = QDockWidget("Panels", self)
         dock.setObjectName("panels")
         dock.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
         dock.setTitleBarWidget(QWidget(dock))
-        holder = _card(self._panels)
+        holder = panels.card(self._panels)
         holder.setFixedWidth(316)
         dock.setWidget(holder)
         self._dock = dock
@@ -141,25 +139,6 @@ class MainWindow(QMainWindow):
         row.addWidget(self._layer_name, 1)
         row.addWidget(self._layer_facts)
         return row
-
-    def _quantize_panel(self) -> QWidget:
-        inside = QWidget(self)
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(12, 12, 12, 12)
-        column.setSpacing(12)
-        column.addWidget(self.form)
-        column.addWidget(_rule(self))
-        column.addWidget(self.readout)
-        column.addWidget(_rule(self))
-        heading = QLabel("Findings", self)
-        heading.setObjectName("title")
-        column.addWidget(heading)
-        column.addWidget(self.findings, 1)
-        scroll = QScrollArea(self)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
-        return scroll
 
     def build_views(self) -> None:
         """Import the plotting library and make the views: after the window has been painted, not before."""
@@ -389,19 +368,3 @@ class MainWindow(QMainWindow):
         self.preferences.save_layout(self, self.splitter)
         self.controller.shutdown()
         super().closeEvent(event)
-
-
-def _card(widget: QWidget) -> QFrame:
-    card = QFrame()
-    card.setObjectName("card")
-    layout = QVBoxLayout(card)
-    layout.setContentsMargins(1, 1, 1, 1)
-    layout.addWidget(widget)
-    return card
-
-
-def _rule(parent: QWidget) -> QFrame:
-    line = QFrame(parent)
-    line.setFixedHeight(1)
-    line.setObjectName("rule")
-    return line

@@ -1,0 +1,34 @@
+"""What jobs of the window share: errors as sentences, kernels made ready."""
+
+from __future__ import annotations
+
+import logging
+
+from qinspect.errors import QInspectError
+from qinspect.task import Token
+
+
+def sentence(error: Exception) -> str:
+    """What to tell a person; what is not our own error is also logged whole, for whoever mends it."""
+    if isinstance(error, QInspectError):
+        return str(error)
+    logging.getLogger(__name__).error("unexpected error", exc_info=error)
+    return f"unexpected {type(error).__name__}: {error}"
+
+
+def warm_up(token: Token) -> None:
+    """Run every kernel once on a tiny tensor: they are compiled at the first install, loaded from the cache later."""
+    import numpy as np
+
+    from qinspect import analysis
+    from qinspect.quant.scheme import registry
+
+    w = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 16)
+    for cls in registry:
+        token.check()
+        scheme = cls()
+        scheme.measure(w)
+        q = scheme.quantize(w)
+        scheme.dequantize(q)
+        analysis.histogram(q, w, (-1.0, 1.0), code_units=True)
+        analysis.error_pyramid(q, w)
