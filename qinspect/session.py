@@ -14,9 +14,13 @@ from qinspect.errors import FormatError, QInspectError, SchemeError
 from qinspect.findings import Case, Finding, find
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.network import Network, accuracy, decoded, find_test_set, load_test_set
+from qinspect.quant.limits import Limits, limits_of, own_noise
 from qinspect.quant.metrics import Metrics, decibels
 from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.task import Token
+
+SAMPLE = 1 << 18
+"""Weights that the slower rules and the limits look at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +50,14 @@ class LayerReport:
     metrics: Metrics | None
     findings: tuple[Finding, ...] = ()
     error: str | None = None
+    limits: Limits | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `analyze --json`."""
         figures = dict.fromkeys(_METRIC_NAMES) if self.metrics is None else self.metrics.to_json()
         entry = {"name": self.info.name, "shape": list(self.info.shape), **figures}
         entry["findings"] = [finding.to_json() for finding in self.findings]
+        entry["limits"] = self.limits and self.limits.to_json()
         return entry | ({"error": self.error} if self.error else {})
 
 
@@ -71,6 +77,7 @@ class Inspection:
     weights: np.ndarray | None
     metrics: Metrics
     findings: tuple[Finding, ...]
+    limits: Limits
     histogram: analysis.Histogram
     code_histogram: analysis.Histogram
     usage: analysis.CodeUsage
@@ -110,8 +117,24 @@ def measure(request: Request, token: Token | None = None) -> LayerReport:
     except QInspectError as error:
         located = error.within(path=request.checkpoint.path, tensor=request.info.name)
         return LayerReport(request.info, request.scheme, None, error=str(located))
-    scheme = _scheme_of(request, packed)
-    return LayerReport(request.info, scheme, metrics, find(Case(request.info.shape, scheme, metrics, low, high)))
+    case = Case(request.info.shape, _scheme_of(request, packed), metrics, low, high, _sample(weights))
+    return LayerReport(request.info, case.scheme, metrics, find(case), limits=_limits(case))
+
+
+def _sample(weights: np.ndarray | None) -> np.ndarray | None:
+    """Evenly spread rows of the weights, as far as they are known: what takes long is done with these alone."""
+    if weights is None or weights.ndim < 2 or weights.size <= SAMPLE:
+        return weights
+    keep = max(1, SAMPLE * len(weights) // weights.size)
+    return weights[:: len(weights) // keep][:keep]
+
+
+def _limits(case: Case) -> Limits:
+    """How good the layer could be; on a sample of its weights to about 0.1 dB."""
+    noise = None if case.weights is None else own_noise(case.weights, case.metrics.levels)
+    if noise is not None and case.weights is not None and case.weights.size:
+        noise *= math.prod(case.shape) / case.weights.size
+    return limits_of(case.metrics, noise, one_set=case.scheme.layout(case.shape).sets == 1)
 
 
 def _scheme_of(request: Request, packed: QTensor | None) -> Scheme:
@@ -151,10 +174,11 @@ def inspect(request: Request, *, preview: bool = False, token: Token | None = No
         metrics, low, high = _figures(request, weights, packed, token or Token())
         scheme = _scheme_of(request, packed)
         quantized = packed if packed is not None else scheme.quantize(weights, token=token)
+        case = Case(quantized.shape, scheme, metrics, low, high, _sample(weights))
         first, last = scheme.code_range
         return Inspection(
             request.info, scheme, quantized, weights, metrics,
-            find(Case(quantized.shape, scheme, metrics, low, high)),
+            find(case), _limits(case),
             analysis.histogram(quantized, weights, _widened(low, high), token=token),
             analysis.histogram(quantized, weights, (first - 0.5, last + 0.5), code_units=True, token=token),
             analysis.CodeUsage(first, metrics.counts),

@@ -123,11 +123,18 @@ class TestMeasure:
         report = report_of(plain, "weight", make_scheme("sentinel"))
         assert "unused-codes" in [finding.rule for finding in report.findings]
 
+    def test_how_good_the_layer_could_be(self, plain, packed):
+        """Gaussian weights: eleven fixed levels reach 17.16 dB, as the published table has it."""
+        for report in (report_of(plain, "weight", BASE11), report_of(packed, "weight", None, plain)):
+            assert report.limits.own_db == pytest.approx(17.16, abs=0.05)
+            assert report.limits.gap_db == pytest.approx(report.limits.own_db - report.metrics.sqnr_db)
+        assert report_of(plain, "weight", make_scheme("symmetric")).limits.own_db is None
+
     def test_json(self, plain, packed):
         names = {
             "name", "shape", "sqnr_db", "sqnr_in_range_db", "rmse", "mse", "rmse_per_step", "snr_db_eps", "cosine",
             "max_error", "mean_error", "exact", "bpw", "nbytes", "levels", "levels_used", "entropy_bits", "clipped",
-            "findings",
+            "findings", "limits",
         }  # fmt: skip
         whole = json.loads(json.dumps(report_of(plain, "weight", BASE11).to_json(), allow_nan=False))
         assert set(whole) == names
@@ -135,7 +142,9 @@ class TestMeasure:
         stored = json.loads(json.dumps(report_of(packed, "weight", None).to_json(), allow_nan=False))
         assert set(stored) == names
         assert stored["sqnr_db"] is None
+        assert (stored["limits"]["own_db"], stored["limits"]["gap_db"]) == (None, None)
         broken = report_of(plain, "broken", BASE11).to_json()
+        assert broken["limits"] is None
         assert set(broken) == {*names, "error"}
         assert broken["bpw"] is None
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from qinspect.quant.metrics import Metrics
 from qinspect.quant.scheme import Scheme
 
@@ -29,13 +31,17 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a rule may look at: a layer of this shape, with weights in `low`…`high`, measured under a scheme."""
+    """What a rule may look at: a layer of this shape, with weights in `low`…`high`, measured under a scheme.
+
+    `weights` are some whole rows of it (of a vector, all), where they are known.
+    """
 
     shape: tuple[int, ...]
     scheme: Scheme
     metrics: Metrics
     low: float
     high: float
+    weights: np.ndarray | None = None
 
 
 Rule = Callable[[Case], Iterator[Finding]]

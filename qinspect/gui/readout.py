@@ -10,10 +10,16 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QVBoxLayout, QWidget
 from qinspect.findings import Finding
 from qinspect.gui import format as fmt
 from qinspect.gui.theme import DARK, Theme
+from qinspect.quant.limits import Limits
 from qinspect.session import Inspection, original_nbytes
 
 ROWS = (
     ("SQNR in range", "sqnr_in_range", "Signal to noise against the weights clipped to what the codes can express."),
+    (
+        "Gap to best",
+        "gap",
+        "From the measured SQNR to the best fixed levels for the whole layer, as many as the scheme has.",
+    ),
     ("RMSE", "rmse", "Root mean square error of a weight."),
     (
         "RMSE / step",
@@ -95,6 +101,7 @@ class Readout(QWidget):
         original = original_nbytes(inspection.info)
         texts = {
             "sqnr_in_range": about + fmt.decibels(m.sqnr_in_range_db),
+            "gap": about + _gap(inspection.limits.gap_db),
             "rmse": about + fmt.magnitude(m.rmse),
             "rmse_per_step": fmt.NONE if math.isnan(m.rmse_per_step) else f"{about}{m.rmse_per_step:.3f}",
             "max_error": ("≥ " if about else "") + fmt.magnitude(m.max_error),
@@ -106,6 +113,7 @@ class Readout(QWidget):
         }
         for key, text in texts.items():
             self.values[key].setText(text)
+        self.values["gap"].setToolTip(_limits_text(inspection.limits))
 
 
 class FindingsList(QWidget):
@@ -178,6 +186,27 @@ class FindingsList(QWidget):
             if (item := self._layout.takeAt(0)) and (widget := item.widget()):
                 widget.hide()
                 widget.deleteLater()
+
+
+def _gap(gap_db: float | None) -> str:
+    """`−0.9 dB` where the levels are so much worse than the best, `+0.4 dB` where groups make them better."""
+    if gap_db is None or not math.isfinite(gap_db):
+        return fmt.NONE
+    return f"{round(-gap_db, 1) + 0.0:+.1f} dB".replace("-", "−")
+
+
+def _limits_text(limits: Limits) -> str:
+    """All limits, for the tool tip."""
+    lines = [
+        limits.sentence,
+        f"Best {limits.levels:,} levels on Gaussian weights: {fmt.decibels(limits.gaussian_db)}; "
+        f"evenly spaced: {fmt.decibels(limits.uniform_db)}",
+        f"6.02 dB a bit: {fmt.decibels(limits.bound_db)} for the codes, "
+        f"{fmt.decibels(limits.entropy_bound_db)} for their entropy",
+    ]
+    if limits.own_db is not None:
+        lines.insert(1, f"Best {limits.levels:,} levels on this layer's own weights: {fmt.decibels(limits.own_db)}")
+    return "\n".join(lines)
 
 
 def _muted(text: str, parent: QWidget) -> QLabel:

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from qinspect.quant.metrics import Metrics, decibels
-from qinspect.task import Token
 
 DB_PER_BIT = 20 * math.log10(2)
 OWN_LEVELS = 64
 """Up to so many levels the best ones for a layer's own weights are worked out."""
-BINS = 1024
+BINS = 512
 _LARGEST = 256
 """Up to so many levels the Gaussian figures are computed exactly, beyond them from their asymptotes."""
 
@@ -176,8 +175,8 @@ class _Patterns:
 
     def bins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Counts, means and variances of at most about `BINS` bins, dense where the values are."""
-        at = np.flatnonzero(self.counts)
-        n = self.counts[at].astype(np.float64)
+        at = np.flatnonzero(self.counts > 0)
+        n = self.counts[at]
         x, widths = (part[at] for part in _cells_of_patterns())
         # Values are even within a pattern, as far as is known; one alone has no variance.
         variances = np.square(widths) / 12 * (1 - 1 / n)
@@ -206,14 +205,14 @@ def _cells_of_patterns() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([-middle[::-1], middle]), np.concatenate([width[::-1], width])
 
 
-def own_noise(weights: Any, levels: int, token: Token | None = None) -> float | None:
+def own_noise(weights: Any, levels: int) -> float | None:
     """Σe² of the best `levels` fixed levels for finite `weights`, to about 1 %; None above `OWN_LEVELS` levels."""
     if levels > OWN_LEVELS:
         return None
-    return least_noise(*_patterns(weights, token).bins(), levels)
+    return least_noise(*_patterns(weights).bins(), levels)
 
 
-def _patterns(weights: Any, token: Token | None) -> _Patterns:
+def _patterns(weights: Any) -> _Patterns:
     """One pass over all weights."""
     from qinspect.quant import limit_kernels
     from qinspect.quant.blocks import Matrix, map_blocks
@@ -225,11 +224,11 @@ def _patterns(weights: Any, token: Token | None) -> _Patterns:
     def work(start: int, stop: int) -> None:
         thread = threading.get_ident()
         if thread not in tables:
-            tables[thread] = np.zeros(1 << 16, np.int64)
+            tables[thread] = np.zeros(1 << 16, np.uint32)
         limit_kernels.count_patterns(matrix.block(start, stop), centre, tables[thread])
 
-    map_blocks(work, matrix.rows, matrix.cols, token)
-    return _Patterns(sum(tables.values(), np.zeros(1 << 16, np.int64)), float(centre))
+    map_blocks(work, matrix.rows, matrix.cols)
+    return _Patterns(sum(tables.values(), np.zeros(1 << 16)), float(centre))
 
 
 def _centre(matrix: Any) -> np.float32:
