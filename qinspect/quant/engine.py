@@ -17,10 +17,10 @@ import numpy as np
 from qinspect.errors import SchemeError
 from qinspect.quant import kernels, metrics
 from qinspect.quant.blocks import Matrix, map_blocks, scratch
-from qinspect.quant.calibrate import NotFiniteError, TensorSample, over_weights
 from qinspect.quant.codec import decode
 from qinspect.quant.fitting import Fitted
 from qinspect.quant.layout import Layout
+from qinspect.quant.sample import NotFiniteError, TensorSample, over_weights
 from qinspect.quant.scheme import Grid, QTensor, Scheme
 from qinspect.task import Token
 

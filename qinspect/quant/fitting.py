@@ -9,8 +9,9 @@ import numpy as np
 
 from qinspect.errors import SchemeError
 from qinspect.quant.blocks import Matrix
-from qinspect.quant.calibrate import BlockSample, Sample, TensorSample, place_counts, ranges
+from qinspect.quant.calibrate import place_counts, ranges
 from qinspect.quant.codec import encode
+from qinspect.quant.sample import BlockSample, Sample, TensorSample
 from qinspect.quant.scheme import Grid, Scheme
 from qinspect.task import Token
 

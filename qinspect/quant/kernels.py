@@ -212,6 +212,52 @@ def error_sums(
             sums[8] += outside
 
 
+@jit
+def round_trip(
+    x: np.ndarray, line: int, run: int, scale: np.ndarray, zero: np.ndarray, offset: np.ndarray,
+    low_code: int, high_code: int, out: np.ndarray,
+) -> None:  # fmt: skip
+    """What `decode_affine` makes of the codes of `encode_affine`."""
+    flat = x.reshape(-1)
+    values = out.reshape(-1)
+    lowest = np.float32(low_code)
+    highest = np.float32(high_code)
+    number = 0
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            k = number % scale.size
+            number += 1
+            s, z, o = scale[k], zero[k], offset[k]
+            end = min(begin + run, start + line)
+            part, into = flat[begin:end], values[begin:end]
+            for i in range(part.size):
+                t = (part[i] - o) / s + z
+                t = (min(max(t, lowest), highest) + _HALF_EVEN) - _HALF_EVEN
+                into[i] = (t - z) * s + o
+
+
+@jit_sums
+def squared_errors(
+    x: np.ndarray, decoded: np.ndarray, line: int, run: int, weight: np.ndarray, sums: np.ndarray
+) -> None:
+    """The squared differences of each run, times the `weight` of each column."""
+    flat = x.reshape(-1)
+    values = decoded.reshape(-1)
+    out = 0
+    for start in range(0, flat.size, line):
+        for begin in range(start, start + line, run):
+            end = min(begin + run, start + line)
+            part, other = flat[begin:end], values[begin:end]
+            column = begin % weight.size
+            each = weight[column : column + part.size]
+            total = 0.0
+            for i in range(part.size):
+                e = np.float64(other[i] - part[i])
+                total += e * e * np.float64(each[i])
+            sums[out] = total
+            out += 1
+
+
 @jit_sums
 def sum_magnitudes(x: np.ndarray, line: int, run: int, sums: np.ndarray) -> None:
     """The sum of |value| of each run (float64)."""

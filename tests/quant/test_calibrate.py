@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from qinspect.quant.blocks import Matrix
-from qinspect.quant.calibrate import BlockSample, TensorSample, _quantile
+from qinspect.quant.calibrate import _quantile
 from qinspect.quant.layout import per_channel, per_group, per_tensor
+from qinspect.quant.sample import BlockSample, TensorSample
 from qinspect.quant.scheme import make_scheme
 from qinspect.task import Token
 
@@ -66,3 +67,50 @@ class TestPercentile:
     def test_the_tensor_as_one_set(self, gaussian):
         sample = TensorSample(Matrix(gaussian), per_tensor(gaussian.shape), Token())
         assert _quantile(sample, 0.99)[0] == pytest.approx(2.5758, abs=0.01)
+
+
+GROUPS = {"granularity": "group"}
+
+
+class TestLeastError:
+    @pytest.mark.parametrize(
+        ("name", "parameters", "rule", "decibels"),
+        [
+            ("symmetric", {"bits": 4, **GROUPS}, "mse", 19.93),
+            ("symmetric", {"bits": 3, **GROUPS}, "mse", 14.18),
+            ("base11", {}, "mse", 17.35),
+            ("base11", {}, "mse_ends", 17.65),  # by dense search 17.67
+        ],
+    )
+    def test_known_gains_in_groups_of_128(self, gaussian, name, parameters, rule, decibels):
+        found = make_scheme(name, calibration=rule, **parameters).measure(gaussian).sqnr_db
+        assert found == pytest.approx(decibels, abs=0.025)
+
+    @pytest.mark.parametrize(("bits", "decibels"), [(2, 9.25), (3, 14.27), (4, 19.38)])
+    def test_a_tensor_comes_near_the_best_uniform_levels(self, gaussian, bits, decibels):
+        """An even number of levels around zero, as Max has it: the minimum stays a float."""
+        scheme = make_scheme("asymmetric", bits=bits, offset="minimum", calibration="mse_ends")
+        assert scheme.measure(gaussian).sqnr_db == pytest.approx(decibels, abs=0.03)
+
+    def test_best_three_levels(self, gaussian):
+        """Max (1960), for three even levels."""
+        assert make_scheme("ternary", calibration="mse").measure(gaussian).sqnr_db == pytest.approx(7.21, abs=0.02)
+
+    @pytest.mark.parametrize("name", ["symmetric", "asymmetric", "base11", "normal_float", "fp4", "ternary"])
+    def test_never_worse_than_the_extremes(self, name):
+        w = np.random.default_rng(3).standard_t(3, (30, 200)).astype(np.float32)
+        rules = next(p.choices for p in make_scheme(name).parameters() if p.name == "calibration")
+        noise = [make_scheme(name, calibration=rule).measure(w).noise for rule in ("minmax", *rules) if rule[0] == "m"]
+        assert noise == sorted(noise, reverse=True)
+
+    def test_an_outlier_of_a_tensor_is_clipped(self, gaussian):
+        w = gaussian.copy()
+        w[0, 0] = 60
+        found = make_scheme("symmetric", bits=4, calibration="mse").quantize(w)
+        assert found.params["scale"][0] * 7 < 4
+
+    def test_the_range_shrinks_around_its_middle(self):
+        """Weights far from zero keep their place."""
+        w = 50 + np.random.default_rng(4).standard_normal((4, 128)).astype(np.float32)
+        q = make_scheme("base11", calibration="mse", param_dtype="float32").quantize(w)
+        assert ((q.params["min_val"] > 46) & (q.params["min_val"] + q.params["scale"] < 54)).all()

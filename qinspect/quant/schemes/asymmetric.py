@@ -31,7 +31,7 @@ class Asymmetric(Affine):
         "zero_point: an integer code means 0.0, the range is extended to include it. minimum: a float, no extension.",
         choices=("zero_point", "minimum"),
     )
-    calibration: str = calibration_param("minmax", "percentile")
+    calibration: str = calibration_param("minmax", "percentile", "mse", "mse_ends")
     percentile: float = percentile_param()
 
     @property

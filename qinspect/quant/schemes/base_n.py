@@ -53,7 +53,7 @@ class BaseN(Scheme):
     param_dtype: str = param(
         "float16", "Type of each group's minimum and range.", choices=("float16", "bfloat16", "float32")
     )
-    calibration: str = calibration_param("minmax", "percentile")
+    calibration: str = calibration_param("minmax", "percentile", "mse", "mse_ends")
     percentile: float = percentile_param()
 
     def layout(self, shape: tuple[int, ...]) -> Layout:

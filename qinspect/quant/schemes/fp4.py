@@ -21,7 +21,7 @@ class FP4(Codebook):
     summary: ClassVar[str] = "A four-bit float times one scale: fine near zero, coarse at the ends."
     order: ClassVar[int] = 70
 
-    calibration: str = calibration_param("minmax", "percentile")
+    calibration: str = calibration_param("minmax", "percentile", "mse")
     percentile: float = percentile_param()
 
     @property

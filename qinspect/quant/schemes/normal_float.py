@@ -49,7 +49,7 @@ class NormalFloat(Codebook):
     order: ClassVar[int] = 60
 
     bits: int = param(4, "Bits of a code.", choices=(2, 3, 4, 5, 6, 7, 8), unit="bits")
-    calibration: str = calibration_param("minmax", "percentile")
+    calibration: str = calibration_param("minmax", "percentile", "mse")
     percentile: float = percentile_param()
 
     @property

@@ -23,7 +23,7 @@ class Symmetric(Affine):
     order: ClassVar[int] = 30
     centred: ClassVar[bool] = True
 
-    calibration: str = calibration_param("minmax", "percentile")
+    calibration: str = calibration_param("minmax", "percentile", "mse")
     percentile: float = percentile_param()
 
     @property

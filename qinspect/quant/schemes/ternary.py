@@ -25,7 +25,7 @@ class Ternary(Affine):
     centred: ClassVar[bool] = True
 
     bits: ClassVar[int] = 2  # type: ignore[misc]
-    calibration: str = calibration_param("absmean", "minmax", "percentile")
+    calibration: str = calibration_param("absmean", "minmax", "percentile", "mse")
     percentile: float = percentile_param()
 
     @property
