@@ -20,19 +20,19 @@ from qinspect.quant.blocks import Matrix, map_blocks, scratch
 from qinspect.quant.codec import decode
 from qinspect.quant.fitting import Fitted
 from qinspect.quant.layout import Layout
-from qinspect.quant.sample import NotFiniteError, TensorSample, over_weights
+from qinspect.quant.sample import NotFiniteError, TensorSample, column_weights, over_weights
 from qinspect.quant.scheme import Grid, QTensor, Scheme
 from qinspect.task import Token
 
 T = TypeVar("T")
 
 
-def quantize(scheme: Scheme, w: Any, token: Token | None = None) -> QTensor:
+def quantize(scheme: Scheme, w: Any, token: Token | None = None, importance: Any = None) -> QTensor:
     """See `Scheme.quantize`."""
     matrix = Matrix(w)
     arrays = {name: np.empty(dims, dtype) for name, (dtype, dims) in scheme.stored(matrix.shape).items()}
     data = arrays.pop("data")
-    fitted = Fitted(scheme, matrix, arrays, token)
+    fitted = Fitted(scheme, matrix, arrays, token, column_weights(importance, matrix.shape))
 
     def work(start: int, stop: int) -> None:
         codes = fitted.encode(start, stop)[1]
@@ -42,13 +42,14 @@ def quantize(scheme: Scheme, w: Any, token: Token | None = None) -> QTensor:
     return QTensor(scheme, matrix.shape, data, arrays)
 
 
-def measure(scheme: Scheme, w: Any, token: Token | None = None) -> metrics.Metrics:
+def measure(scheme: Scheme, w: Any, token: Token | None = None, importance: Any = None) -> metrics.Metrics:
     """See `Scheme.measure`."""
     matrix = Matrix(w)
     layout = scheme.layout(matrix.shape)
     stored = scheme.stored(matrix.shape)
     arrays = {name: np.empty(stored[name][1], stored[name][0]) for name in scheme.param_names}
-    fitted, counts = Fitted(scheme, matrix, arrays, token), _Counts(scheme)
+    fitted = Fitted(scheme, matrix, arrays, token, column_weights(importance, matrix.shape))
+    counts = _Counts(scheme)
 
     def work(start: int, stop: int) -> np.ndarray:
         x, codes, grid = fitted.encode(start, stop)

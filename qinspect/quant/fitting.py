@@ -19,13 +19,21 @@ from qinspect.task import Token
 class Fitted:
     """Weights and the parameters fitted to them: block by block, or all first where rows share parameters."""
 
-    def __init__(self, scheme: Scheme, matrix: Matrix, arrays: dict[str, np.ndarray], token: Token | None) -> None:
+    def __init__(
+        self,
+        scheme: Scheme,
+        matrix: Matrix,
+        arrays: dict[str, np.ndarray],
+        token: Token | None,
+        weight: np.ndarray | None = None,
+    ) -> None:
         self.scheme = scheme
         self.matrix = matrix
         self.layout = scheme.layout(matrix.shape)
         self.token = token or Token()
         """For what is left to do after fitting."""
         self._arrays = {name: array.reshape(-1) for name, array in arrays.items()}
+        self._weight = weight
         self._grid: Grid | None = None
         self._learned: dict[str, np.ndarray] = {}
         if scheme.tensor_params():
@@ -34,7 +42,7 @@ class Fitted:
             none = np.zeros(self.layout.sets, np.float32)
             self._grid = self._fit(none, none, 0)
         elif not self.layout.local:
-            self._grid = self._calibrated(TensorSample(matrix, self.layout, self.token.part(0, 0.5)), 0)
+            self._grid = self._calibrated(TensorSample(matrix, self.layout, self.token.part(0, 0.5), weight), 0)
             self.token = self.token.part(0.5, 1)
 
     def _learn(self) -> None:
@@ -49,7 +57,9 @@ class Fitted:
     def encode(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Grid]:
         """A block of rows: the weights, their codes (in scratch memory), and the grid of its sets."""
         x = self.matrix.block(start, stop)
-        grid = self._grid or self._calibrated(BlockSample(x, self.layout), start * self.layout.runs_per_row)
+        grid = self._grid or self._calibrated(
+            BlockSample(x, self.layout, self._weight), start * self.layout.runs_per_row
+        )
         return x, encode(self.scheme, x, self.layout, self.layout.first_run(start), grid), grid
 
     def _calibrated(self, sample: Sample, first: int) -> Grid:

@@ -5,10 +5,11 @@ Sums are float64 and added in the order of the blocks, so that no choice depends
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -103,6 +104,19 @@ class TensorSample(Sample):
         over_weights(one, self._matrix, self._token)
         assert total.value is not None
         return total.value
+
+
+def column_weights(importance: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What errors count in each column of the matrix, float32, from one number an input channel."""
+    if importance is None:
+        return None
+    given = np.asarray(importance, np.float32)
+    channels = shape[1] if len(shape) > 1 else math.prod(shape)
+    if given.shape != (channels,):
+        raise SchemeError(f"the importance has shape {list(given.shape)}; there are {channels} input channels")
+    if not (np.isfinite(given).all() and (given >= 0).all()):
+        raise SchemeError("the importance of an input channel is a finite number, 0 or more")
+    return np.repeat(given, math.prod(shape[2:]))
 
 
 class _InOrder:

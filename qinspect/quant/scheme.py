@@ -219,14 +219,16 @@ class Scheme(ABC):
         """Stored bits per weight of a tensor of `shape`."""
         return 8 * self.nbytes(shape) / max(1, math.prod(shape))
 
-    def quantize(self, w: Any, *, token: Token | None = None) -> QTensor:
+    def quantize(self, w: Any, *, importance: Any = None, token: Token | None = None) -> QTensor:
         """Codes and parameters of `w`, a float array or torch tensor of any shape.
 
-        Raises SchemeError for integer weights, NaN, infinities, and parameters that overflow their type.
+        `importance` says for each input channel (axis 1) what its squared error counts, such as the mean energy of its
+        activations; calibrations by least error heed it. Raises SchemeError for integer weights, NaN, infinities,
+        parameters that overflow their type, and an importance that does not fit.
         """
         from qinspect.quant import engine
 
-        return engine.quantize(self, w, token)
+        return engine.quantize(self, w, token, importance)
 
     def dequantize(
         self, q: QTensor, *, rows: slice | None = None, out: np.ndarray | None = None, token: Token | None = None
@@ -239,11 +241,11 @@ class Scheme(ABC):
 
         return engine.dequantize(q, rows, out, token)
 
-    def measure(self, w: Any, *, token: Token | None = None) -> Metrics:
-        """The metrics of quantizing `w`, without keeping codes or decoded weights; raises what `quantize` does."""
+    def measure(self, w: Any, *, importance: Any = None, token: Token | None = None) -> Metrics:
+        """The metrics of `quantize`, without keeping codes or decoded weights; every weight counts alike in them."""
         from qinspect.quant import engine
 
-        return engine.measure(self, w, token)
+        return engine.measure(self, w, token, importance)
 
     def compare(self, w: Any, q: QTensor, *, token: Token | None = None) -> Metrics:
         """The metrics of an existing `q` against the reference `w` of the same shape."""

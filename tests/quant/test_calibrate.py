@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from qinspect.errors import SchemeError
 from qinspect.quant.blocks import Matrix
 from qinspect.quant.calibrate import _quantile
 from qinspect.quant.layout import per_channel, per_group, per_tensor
@@ -114,3 +115,56 @@ class TestLeastError:
         w = 50 + np.random.default_rng(4).standard_normal((4, 128)).astype(np.float32)
         q = make_scheme("base11", calibration="mse", param_dtype="float32").quantize(w)
         assert ((q.params["min_val"] > 46) & (q.params["min_val"] + q.params["scale"] < 54)).all()
+
+
+class TestImportance:
+    """Columns 0…31 matter, the others hold the outliers."""
+
+    IMPORTANCE = np.repeat([1.0, 0.0], 32)
+
+    @pytest.fixture
+    def w(self):
+        w = np.random.default_rng(5).standard_normal((64, 64)).astype(np.float32)
+        w[:, 32:] *= 4
+        return w
+
+    @pytest.mark.parametrize(
+        "scheme",
+        [
+            make_scheme("symmetric", bits=4, granularity="group", group_size=64, calibration="mse"),
+            make_scheme("symmetric", bits=4, calibration="mse"),
+            make_scheme("base11", group_size=64, calibration="mse_ends"),
+            make_scheme("normal_float", calibration="mse"),
+        ],
+        ids=lambda scheme: scheme.label,
+    )
+    def test_the_error_is_least_where_it_counts(self, w, scheme):
+        heeded, plain = (
+            np.square(scheme.dequantize(scheme.quantize(w, importance=i)) - w)[:, :32].sum()
+            for i in (self.IMPORTANCE, None)
+        )
+        assert heeded < plain / 2
+        q = scheme.quantize(w, importance=self.IMPORTANCE)
+        assert scheme.measure(w, importance=self.IMPORTANCE).to_json() == scheme.compare(w, q).to_json()
+
+    def test_all_alike_is_none(self, w):
+        scheme = make_scheme("base11", calibration="mse")
+        assert np.array_equal(scheme.quantize(w, importance=np.full(64, 2.0)).data, scheme.quantize(w).data)
+
+    def test_channels_of_a_convolution(self, w):
+        scheme = make_scheme("symmetric", bits=3, granularity="group", group_size=64, calibration="mse")
+        each = np.arange(16.0)
+        q = scheme.quantize(w.reshape(64, 16, 2, 2), importance=each)
+        assert np.array_equal(q.params["scale"], scheme.quantize(w, importance=np.repeat(each, 4)).params["scale"])
+
+    @pytest.mark.parametrize(
+        ("importance", "message"),
+        [
+            (np.ones(63), r"the importance has shape \[63\]; there are 64 input channels"),
+            (np.full(64, -1), "a finite number, 0 or more"),
+            (np.full(64, np.nan), "a finite number, 0 or more"),
+        ],
+    )
+    def test_what_does_not_fit(self, w, importance, message):
+        with pytest.raises(SchemeError, match=message):
+            make_scheme("base11").quantize(w, importance=importance)
