@@ -3,6 +3,7 @@
 import json
 import math
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -18,7 +19,8 @@ def gaussian(*shape, std=0.02, seed=0):
 
 def findings(w, scheme):
     low, high = engine.extremes(w)
-    return find(Case(w.shape, scheme, scheme.measure(w), low, high))
+    rows = w[:: max(1, w.size >> 18)] if np.ndim(w) > 1 else w
+    return find(Case(w.shape, scheme, scheme.measure(w), low, high, rows))
 
 
 def the(w, scheme, rule):
@@ -49,10 +51,18 @@ ORDINARY = [
 ]
 
 
+DRAWN = {
+    "gaussian": lambda rng, shape: rng.standard_normal(shape),
+    "small": lambda rng, shape: 0.02 * rng.standard_normal(shape),
+    "uniform": lambda rng, shape: rng.uniform(-0.05, 0.05, shape),
+    "laplacian": lambda rng, shape: rng.laplace(size=shape),
+}
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("std", [1, 0.02])
-def test_ordinary_weights_have_no_findings(shape, std):
-    w = gaussian(*shape, std=std)
+@pytest.mark.parametrize("drawn", DRAWN)
+def test_ordinary_weights_have_no_findings(shape, drawn):
+    w = DRAWN[drawn](np.random.default_rng(1), shape).astype(np.float32)
     wrong = {scheme.label: f.text for scheme in ORDINARY for f in findings(w, scheme) if f.severity != "info"}
     assert wrong == {}
 
@@ -145,8 +155,8 @@ class TestZeroOutside:
         assert the(-self.W, make_scheme("asymmetric"), "zero-outside-range")
 
     def test_a_minimum_wastes_nothing(self):
-        rules = [finding.rule for finding in findings(self.W, make_scheme("asymmetric", offset="minimum"))]
-        assert rules == []
+        found = findings(self.W, make_scheme("asymmetric", offset="minimum"))
+        assert [finding.rule for finding in found] == ["better-left-alone"]
 
 
 class TestOutliers:
@@ -185,7 +195,173 @@ class TestOutliers:
     def test_dead_channels_are_no_outliers(self, name, granularity):
         w = gaussian(256, 512)
         w[::8] = 0
-        assert findings(w, make_scheme(name, bits=4, granularity=granularity)) == ()
+        found = findings(w, make_scheme(name, bits=4, granularity=granularity))
+        assert [finding.rule for finding in found] == ["constant-rows"]
+
+
+def rounded(w, bits, axis=None):
+    """What symmetric codes make of `w`: one scale a slice along `axis`, or one for all."""
+    top = 2 ** (bits - 1) - 1
+    scale = np.abs(w).max(axis=axis, keepdims=True).astype(np.float64) / top
+    return np.rint(w / scale) * scale
+
+
+def gain_db(w, before, after):
+    return 10 * math.log10(np.square(before - w).mean() / np.square(after - w).mean())
+
+
+class TestRemedies:
+    """Gains against plain numpy, on all weights where the rules look at some rows."""
+
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_a_channel_that_ruins_the_scale_of_all(self, axis):
+        w = gaussian(64, 512)
+        w = w if axis == 0 else np.ascontiguousarray(w.T)
+        w[(slice(None),) * axis + (5,)] *= 50
+        finding = the(w, make_scheme("symmetric"), "channel")
+        assert finding.gain_db == pytest.approx(gain_db(w, rounded(w, 8), rounded(w, 8, 1 - axis)), abs=0.05)
+        rms = np.sqrt(np.square(w.astype(np.float64)).mean(axis=1 - axis))
+        assert f"1 of 64 channels looked at (axis {axis}) is more than 4 times" in finding.text
+        assert f"at most {rms[5] / np.median(rms):.0f} times" in finding.text
+        assert finding.remedy == f"A scale per channel (axis {axis})."
+
+    def test_an_outlier_in_a_tensor(self):
+        w = gaussian(100, 1024)
+        w[5, 5] = 0.8
+        finding = the(w, make_scheme("symmetric"), "outlier")
+        groups = w.reshape(-1, 128)
+        expected = gain_db(groups, rounded(groups, 8), rounded(groups, 8, 1))
+        assert expected - 0.2 <= finding.gain_db
+        told = float(finding.remedy.split("groups of 128 ")[1].split(" dB")[0])
+        assert told == pytest.approx(expected, abs=0.3)
+        assert "a scale per channel " in finding.remedy
+
+    def test_smaller_groups_for_heavy_tails(self):
+        w = np.random.default_rng(0).standard_t(2.2, (64, 4096)).astype(np.float32)
+        scheme = make_scheme("symmetric", bits=4, granularity="group", group_size=128)
+        finding = the(w, scheme, "heavy-tails")
+        large, small = (w.reshape(-1, size) for size in (128, 32))
+        expected = gain_db(w, rounded(large, 4, 1).reshape(w.shape), rounded(small, 4, 1).reshape(w.shape))
+        told, price = finding.remedy.split("groups of 32 ")[1].split(" dB for ")
+        assert float(told) == pytest.approx(expected, abs=1)
+        assert price.startswith("0.75 bits a weight more")  # 32/32 − 32/128
+
+    def test_without_the_weights_there_is_no_figure(self):
+        w = gaussian(100, 1000)
+        w[5, 5] = 0.8
+        scheme = make_scheme("symmetric")
+        found = find(Case(w.shape, scheme, scheme.measure(w), *engine.extremes(w)))
+        (finding,) = (f for f in found if f.rule == "outlier")
+        assert finding.gain_db is None
+        assert finding.remedy == "Share scales among fewer weights: per channel or per group."
+
+
+class TestEndCodes:
+    @staticmethod
+    def stored(codes):
+        scheme = make_scheme("symmetric", bits=4, granularity="channel")
+        arrays = {"data": None, "scale": np.ones(len(codes), np.float32)}
+        nibbles = (codes + 8).astype(np.uint8)
+        arrays["data"] = nibbles[:, ::2] | nibbles[:, 1::2] << 4
+        q = QTensor(scheme, codes.shape, arrays["data"], {"scale": arrays["scale"]})
+        return find(Case(codes.shape, scheme, engine.stored_metrics(q), -8.0, 7.0))
+
+    def test_weights_that_were_cut_off(self):
+        codes = np.clip(np.rint(gaussian(64, 512, std=6)), -8, 7).astype(int)
+        (finding,) = self.stored(codes)
+        ends = np.isin(codes, (-8, 7)).sum() - 2 * 64
+        beside = np.isin(codes, (-7, 6)).sum()
+        assert finding.text.startswith(f"{ends / codes.size:.1%} of the codes are the two end codes")
+        assert f"those beside them {beside / codes.size:.1%}" in finding.text
+
+    @pytest.mark.parametrize("std", [1, 2.33, 3])
+    def test_the_best_clipping_is_no_fault(self, std):
+        """A step of 0.335 standard deviations or more is what suits 16 even levels."""
+        assert self.stored(np.clip(np.rint(gaussian(64, 512, std=std)), -8, 7).astype(int)) == ()
+
+    def test_two_values_are_no_clipping(self):
+        found = self.stored(np.where(gaussian(64, 512) > 0, 7, -8))
+        assert [finding.rule for finding in found] == ["unused-codes"]
+
+
+class TestRounding:
+    def test_zeros_between_two_levels(self):
+        rng = np.random.default_rng(3)
+        w = rng.uniform(-1, 1, (64, 512)) * (rng.random((64, 512)) < 0.2)
+        w[:, ::64], w[:, 1::64] = -1, 1
+        w = w.astype(np.float32)
+        finding = the(w, make_scheme("base_n", levels=16, group_size=64), "rounding")
+        step = 2 / 15
+        error = (np.rint((w + 1.0) / step) * step - 1 - w) / step
+        error[w == 0] = 0.5
+        ratio = math.sqrt(np.square(error).mean())
+        assert finding.text.startswith(f"The RMSE is {ratio:.3f} steps")
+        assert finding.gain_db == pytest.approx(20 * math.log10(ratio * math.sqrt(12)), abs=0.01)
+
+    def test_zeros_on_a_level(self):
+        w = gaussian(64, 512) * (gaussian(64, 512, seed=1) > 0.02)
+        finding = the(w, make_scheme("symmetric"), "rounding")
+        scale = np.abs(w).max() / 127
+        ratio = math.sqrt(np.square(np.rint(w / scale) - w / scale).mean())
+        assert finding.severity == "info"
+        assert finding.text.startswith(f"The RMSE is {ratio:.3f} steps")
+
+
+VECTOR = "A vector, as biases and norms are"
+
+
+class TestWeights:
+    def test_constant_and_repeated_rows(self):
+        w = gaussian(96, 256)
+        w[10:16] = 0
+        w[20:23] = 0.5
+        w[40] = w[50] = w[60] = w[3]
+        texts = {
+            finding.rule: finding.text for finding in findings(w, make_scheme("symmetric", bits=4, granularity="group"))
+        }
+        assert texts == {
+            "constant-rows": "9 of 96 rows looked at are constant (6 of them zero).",
+            "duplicate-rows": "3 of 96 rows looked at repeat another one.",
+        }
+
+    @pytest.mark.parametrize("name", ["float16", "bfloat16"])
+    def test_half_precision_is_not_quantized_before(self, name):
+        w = gaussian(256, 1024).astype(np.dtype(getattr(ml_dtypes, name, name)))
+        assert findings(w, make_scheme("base11", group_size=117)) == ()
+
+    @pytest.mark.parametrize(
+        "scheme",
+        [
+            make_scheme("symmetric", bits=8),
+            make_scheme("symmetric", bits=4, granularity="channel"),
+            make_scheme("symmetric", bits=4, granularity="group", group_size=64),
+            make_scheme("base11", group_size=256),
+        ],
+        ids=lambda s: s.label,
+    )
+    def test_quantized_before(self, scheme):
+        w = scheme.dequantize(scheme.quantize(gaussian(256, 1024)))
+        finding = the(w, make_scheme("asymmetric", bits=3, granularity="group", group_size=48), "quantized-before")
+        told = int(finding.text.split("only ")[1].split(" ")[0])
+        assert told <= np.unique(w[w != 0]).size
+        assert told <= scheme.n_codes
+
+    def test_float8_counts_as_quantized(self):
+        w = gaussian(256, 1024).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
+        assert the(w, make_scheme("base11"), "quantized-before")
+
+    def test_the_same_codes_again_are_no_fault(self):
+        scheme = make_scheme("symmetric", bits=4, granularity="channel")
+        w = scheme.dequantize(scheme.quantize(gaussian(256, 1024)))
+        assert findings(w, scheme) == ()
+
+    @pytest.mark.parametrize(
+        ("shape", "what"), [((768,), VECTOR), ((1, 1024), VECTOR), ((9, 40), "A tensor of 360 weights")]
+    )
+    def test_better_left_alone(self, shape, what):
+        finding = the(gaussian(*shape), make_scheme("symmetric"), "better-left-alone")
+        saved = 3 * math.prod(shape) - 4
+        assert finding.text == f"{what}: quantizing it saves {saved:,} bytes."
 
 
 class TestGroupSize:
@@ -193,12 +369,19 @@ class TestGroupSize:
         finding = the(gaussian(16, 384), make_scheme("base11", group_size=126), "group-size")
         assert finding.severity == "warning"
         assert "Groups of 126 on rows of 384 leave a last group of 6 weights and take 5.00 bits" in finding.text
-        assert (
-            finding.remedy == "Groups of 96 take 4.00."
-        )  # eleven words and two parameters: as small as 128, but finer
+        # Eleven words and two parameters, as small as 128 but finer.
+        assert finding.remedy == "Groups of 96 instead of 126 save 1.00 bits a weight on this row."
+
+    def test_packing_digits_that_are_wasted(self):
+        """256 weights take 29 words of nine digits, 252 take 28: on a row of 16128 all groups of 252 are full."""
+        finding = the(gaussian(2, 16128), make_scheme("base11", group_size=256), "group-size")
+        now, better = 63 * (29 * 32 + 32) / 16128, 64 * (28 * 32 + 32) / 16128
+        assert finding.severity == "info"
+        assert finding.remedy == f"Groups of 252 instead of 256 save {now - better:.2f} bits a weight on this row."
+        assert f"{now - better:.2f}" == "0.07"
 
     def test_where_the_group_suits_the_row(self):
-        for group, cols in ((126, 4096), (128, 384), (128, 1024), (252, 4032)):
+        for group, cols in ((126, 4096), (128, 384), (252, 4032)):
             rules = {f.rule for f in findings(gaussian(8, cols), make_scheme("base11", group_size=group))}
             assert "group-size" not in rules
 

@@ -94,6 +94,12 @@ class TestMeasure:
         report = report_of(plain, "positions", BASE11)
         assert report.error.startswith("model: positions: int64 weights cannot be quantized")
 
+    @pytest.mark.parametrize("scheme", [BASE11, make_scheme("symmetric", bits=4, param_dtype="float16")])
+    def test_parameters_beyond_half_precision_come_with_the_remedy(self, scheme):
+        report = report_of(Held(weight=gaussian(8, 64) * np.float32(1e8)), "weight", scheme)
+        assert "float16" in report.error
+        assert "choose param_dtype=float32" in report.error
+
     def test_no_scheme_for_a_layer_that_is_not_packed(self, plain):
         assert "choose a scheme" in report_of(plain, "weight", None).error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from statistics import NormalDist
@@ -9,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from qinspect.findings.rule import Case, Finding, rule
+from qinspect.findings.trial import advice, gain_db, rows_of
 from qinspect.quant.scheme import Scheme
 
 
@@ -46,7 +48,9 @@ def clipping(case: Case) -> Iterator[Finding]:
 
 
 def _clips_by_choice(scheme: Scheme) -> bool:
-    """Whether the end levels were put within the range because that makes the error least."""
+    """Whether end levels lie within the range by calibration, or because scales are powers of two."""
+    if any(dtype.kind == "u" for name, dtype in scheme.param_dtypes().items() if name == "scale"):
+        return True
     return getattr(scheme, "calibration", "minmax") in ("absmean", "mse", "mse_ends") or bool(scheme.tensor_params())
 
 
@@ -69,27 +73,67 @@ def zero_outside(case: Case) -> Iterator[Finding]:
 
 @rule
 def outlier(case: Case) -> Iterator[Finding]:
-    """One weight far beyond the others sets the step for all that share its scale."""
+    """A channel or a weight far beyond the others sets the step for all that share its scale."""
     size = math.prod(case.shape)
     rms = math.sqrt(case.metrics.signal / size) if size else 0.0
     largest = max(abs(case.low), abs(case.high))
-    layout = case.scheme.layout(case.shape)
-    if rms > 0 and layout.sets == 1 and largest > 12 * rms:
-        yield Finding(
+    if not rms > 0 or case.scheme.layout(case.shape).sets != 1 or largest < 6 * rms:
+        return
+    found = _channel(case, largest)
+    if found is None and largest > rms * max(12, 1.5 * _laplacian_extreme(size)):
+        remedy, gain = advice(case, "Share scales among fewer weights: per channel or per group.")
+        found = Finding(
             "outlier", "warning",
             f"The largest weight is {largest / rms:.0f} times the RMS and sets the step of all {size:,} weights.",
-            "Share scales among fewer weights: per channel or per group.",
+            remedy, gain,
         )  # fmt: skip
+    if found is not None:
+        yield found
+
+
+def _channel(case: Case, largest: float) -> Finding | None:
+    """A few channels that are far larger than the others set the step of a whole tensor."""
+    x = rows_of(case)
+    if x is None or x.ndim < 2 or not hasattr(case.scheme, "granularity"):
+        return None
+    ratio, few, looked, axis = max(_loudest(x, axis, largest) for axis in (0, 1))
+    if ratio < 4:
+        return None
+    gain = gain_db(case, dataclasses.replace(case.scheme, granularity="channel", axis=axis))  # type: ignore[call-arg]
+    if not gain > 3:
+        return None
+    are = "is" if few == 1 else "are"
+    return Finding(
+        "channel", "warning",
+        f"{few} of {looked:,} channels looked at (axis {axis}) {are} more than 4 times as large as the median one, at "
+        f"most {ratio:.0f} times, and {'sets' if few == 1 else 'set'} the step of all.",
+        f"A scale per channel (axis {axis}).", gain,
+    )  # fmt: skip
+
+
+def _loudest(x: np.ndarray, axis: int, largest: float) -> tuple[float, int, int, int]:
+    """Of the channels of `axis`: RMS of the one that sets the range over the median, how many are large, of how many.
+
+    The ratio is 0 where no channel is an exception, or so many that they are the rule.
+    """
+    others = tuple(i for i in range(x.ndim) if i != axis)
+    rms = np.sqrt(np.square(x).mean(axis=others, dtype=np.float64))
+    usual = float(np.median(rms))
+    setting = np.abs(x).max(axis=others) > largest / 2
+    few = int(np.count_nonzero(rms > 4 * usual))
+    if not usual or not setting.any() or few * 4 > rms.size:
+        return 0.0, few, rms.size, axis
+    return float(rms[setting].max()) / usual, few, rms.size, axis
 
 
 @rule
 def heavy_tails(case: Case) -> Iterator[Finding]:
-    """Groups span much more than Gaussian weights of the same energy would: outliers stretch them."""
+    """Groups span more than even Laplacian weights of the same energy would: outliers stretch them."""
     layout, m, size = case.scheme.layout(case.shape), case.metrics, math.prod(case.shape)
     if not 1 < layout.sets <= size // 8 or not m.sqnr_db >= 1:
         return
-    if _clips_by_choice(case.scheme) or m.params["scale"].dtype.kind == "u":
-        return  # the ranges are not those of the weights, or jump by powers of two
+    if _clips_by_choice(case.scheme):
+        return  # the ranges are not those of the weights
     spans = _spans(case.scheme, m.params)
     # Sets of zeros have scale 1; nothing else can span more than all weights together do.
     ends = (np.array([value], np.float32) for value in (case.low, case.high))
@@ -100,7 +144,8 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
     with np.errstate(over="ignore", invalid="ignore"):
         expected = float(_spans(case.scheme, case.scheme.fit(-end, end))[0])
     lost = 20 * math.log10(math.sqrt(spans.mean()) / expected)
-    if lost > 1.2 + 3 / math.sqrt(layout.sets):  # few groups differ more by chance
+    usual = 20 * math.log10(_laplacian_extreme(seen) / _gaussian_extreme(seen))
+    if lost > usual + 1 + 3 / math.sqrt(layout.sets):  # few groups differ more by chance
         few = layout.sets // 20
         share = float(np.sort(spans)[-few:].sum() / spans.sum()) if few else 0.0
         told = f"; {few:,} of {layout.sets:,} groups make {share:.0%} of the error" if share > 0.25 else ""
@@ -108,7 +153,7 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
             "heavy-tails", "warning",
             f"Outliers stretch the groups: their ranges cost about {lost:.1f} dB against Gaussian weights of the same "
             f"energy{told}.",
-            "Smaller groups confine an outlier to fewer weights.",
+            *advice(case, "Smaller groups confine an outlier to fewer weights."),
         )  # fmt: skip
 
 
@@ -122,3 +167,8 @@ def _spans(scheme: Scheme, params: Mapping[str, np.ndarray]) -> np.ndarray:
 def _gaussian_extreme(n: int) -> float:
     """Typical largest of `n` standard normal values."""
     return NormalDist().inv_cdf(0.5264 ** (1 / max(2, n)))
+
+
+def _laplacian_extreme(n: int) -> float:
+    """The same of `n` Laplacian values of unit variance, and never less than of Gaussian ones."""
+    return max(_gaussian_extreme(n), -math.log(2 * (1 - 0.5264 ** (1 / max(2, n)))) / math.sqrt(2))
