@@ -107,7 +107,7 @@ def histogram(
     q: QTensor, w: Any, limits: tuple[float, float], *, code_units: bool = False, token: Token | None = None
 ) -> Histogram:
     """Histogram of `w` (or None) and of `q` decoded, over `limits`; `code_units` counts positions between levels."""
-    from qinspect.quant import engine, kernels
+    from qinspect.quant import engine, view_kernels
 
     low, high = map(float, limits)
     high = high if high > low else low + max(abs(low), 1e-12)
@@ -120,7 +120,7 @@ def histogram(
         moments = float(x.sum(dtype=np.float64)), float(np.einsum("ij,ij", x, x, dtype=np.float64))
         for values, into in ((block.weights, found[0]), (block.decoded, found[1])):
             if values is not None:
-                kernels.count_bins(_units(values, block, q) if code_units else values, low, per_unit, into)
+                view_kernels.count_bins(_units(values, block, q) if code_units else values, low, per_unit, into)
         return found, *moments
 
     parts = engine.visit(q, w, work, token)
@@ -141,14 +141,14 @@ def histogram(
 
 
 def _units(values: np.ndarray, block: Any, q: QTensor) -> np.ndarray:
-    from qinspect.quant import kernels
+    from qinspect.quant import view_kernels
 
     units = np.empty_like(values)
     grid, runs = block.grid, (block.layout.line, block.layout.run, block.first)
     if grid.table is None or grid.even:
-        kernels.to_code_units(values, *runs, grid.step, grid.low, q.scheme.code_range[0], units)
+        view_kernels.to_code_units(values, *runs, grid.step, grid.low, q.scheme.code_range[0], units)
     else:
-        kernels.to_table_units(values, *runs, grid.scale, grid.offset, grid.table, units)
+        view_kernels.to_table_units(values, *runs, grid.scale, grid.offset, grid.table, units)
     return units
 
 
@@ -166,7 +166,7 @@ def scale_map(q: QTensor) -> ScaleMap:
 
 def error_pyramid(q: QTensor, w: Any, *, token: Token | None = None) -> ErrorPyramid:
     """The error of `q` against `w` (or None), pooled so that no outlier vanishes when zoomed out."""
-    from qinspect.quant import engine, kernels
+    from qinspect.quant import engine, view_kernels
 
     rows, cols = matrix_shape(q.shape)
     factor = 1
@@ -178,10 +178,10 @@ def error_pyramid(q: QTensor, w: Any, *, token: Token | None = None) -> ErrorPyr
 
     def work(block: engine.Block) -> None:
         part = slice(block.start // factor, -(-block.stop // factor))
-        kernels.pool_extreme(block.decoded if block.weights is None else block.weights, factor, weights[part])
+        view_kernels.pool_extreme(block.decoded if block.weights is None else block.weights, factor, weights[part])
         if block.weights is not None and error is not None:
             np.subtract(block.decoded, block.weights, out=block.decoded)
-            kernels.pool_extreme(block.decoded, factor, error[part])
+            view_kernels.pool_extreme(block.decoded, factor, error[part])
 
     engine.visit(q, w, work, token, multiple=factor)
     levels: dict[int, tuple[np.ndarray | None, np.ndarray]] = {factor: (error, weights)}
@@ -193,10 +193,10 @@ def error_pyramid(q: QTensor, w: Any, *, token: Token | None = None) -> ErrorPyr
 
 
 def _halved(x: np.ndarray) -> np.ndarray:
-    from qinspect.quant import kernels
+    from qinspect.quant import view_kernels
 
     out = np.empty((-(-x.shape[0] // 2), -(-x.shape[1] // 2)), np.float32)
-    kernels.pool_extreme(x, 2, out)
+    view_kernels.pool_extreme(x, 2, out)
     return out
 
 

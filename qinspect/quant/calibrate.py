@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from qinspect.quant import kernels
+from qinspect.quant import calibration_kernels as kernels
 from qinspect.quant.blocks import Matrix, map_blocks
 from qinspect.quant.layout import Layout, per_tensor
 from qinspect.quant.sample import BlockSample, Sample, TensorSample

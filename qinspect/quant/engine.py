@@ -20,6 +20,7 @@ from qinspect.quant.blocks import Matrix, map_blocks, scratch
 from qinspect.quant.codec import decode
 from qinspect.quant.fitting import Fitted
 from qinspect.quant.layout import Layout
+from qinspect.quant.packing import DigitPacking
 from qinspect.quant.sample import NotFiniteError, TensorSample, column_weights, over_weights
 from qinspect.quant.scheme import Grid, QTensor, Scheme
 from qinspect.task import Token
@@ -88,8 +89,10 @@ def dequantize(q: QTensor, rows: slice | None, out: np.ndarray | None, token: To
 
     def work(a: int, b: int) -> None:
         low, high = start + a, start + b
-        grid = stored.grid(low, high)
-        decode(q.scheme, stored.codes(low, high), layout, layout.first_run(low), grid, flat[a:b])
+        grid, first, packing = stored.grid(low, high), layout.first_run(low), q.scheme.packing
+        if isinstance(packing, DigitPacking) and packing.decode(q.data[low:high], layout, first, grid, flat[a:b]):
+            return
+        decode(q.scheme, stored.codes(low, high), layout, first, grid, flat[a:b])
 
     map_blocks(work, stop - start, layout.cols, token)
     return values

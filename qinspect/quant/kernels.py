@@ -15,7 +15,7 @@ jit: Any = njit(nogil=True, cache=True, error_model="numpy")
 # Sums may be reordered to use vector units; nothing that decides a code is compiled with this.
 jit_sums: Any = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 
-_HALF_EVEN = np.float32(12582912.0)
+HALF_EVEN = np.float32(12582912.0)
 """1.5·2²³: adding and subtracting it rounds a float32 below 2²² to an integer, half to even."""
 
 
@@ -63,7 +63,7 @@ def encode_affine(
             for i in range(part.size):
                 t = (part[i] - o) / s + z
                 t = min(max(t, lowest), highest)
-                t = (t + _HALF_EVEN) - _HALF_EVEN
+                t = (t + HALF_EVEN) - HALF_EVEN
                 into[i] = np.int32(t - lowest)
 
 
@@ -213,99 +213,6 @@ def error_sums(
 
 
 @jit
-def round_trip(
-    x: np.ndarray, line: int, run: int, scale: np.ndarray, zero: np.ndarray, offset: np.ndarray,
-    low_code: int, high_code: int, out: np.ndarray,
-) -> None:  # fmt: skip
-    """What `decode_affine` makes of the codes of `encode_affine`."""
-    flat = x.reshape(-1)
-    values = out.reshape(-1)
-    lowest = np.float32(low_code)
-    highest = np.float32(high_code)
-    number = 0
-    for start in range(0, flat.size, line):
-        for begin in range(start, start + line, run):
-            k = number % scale.size
-            number += 1
-            s, z, o = scale[k], zero[k], offset[k]
-            end = min(begin + run, start + line)
-            part, into = flat[begin:end], values[begin:end]
-            for i in range(part.size):
-                t = (part[i] - o) / s + z
-                t = (min(max(t, lowest), highest) + _HALF_EVEN) - _HALF_EVEN
-                into[i] = (t - z) * s + o
-
-
-@jit_sums
-def squared_errors(
-    x: np.ndarray, decoded: np.ndarray, line: int, run: int, weight: np.ndarray, sums: np.ndarray
-) -> None:
-    """The squared differences of each run, times the `weight` of each column."""
-    flat = x.reshape(-1)
-    values = decoded.reshape(-1)
-    out = 0
-    for start in range(0, flat.size, line):
-        for begin in range(start, start + line, run):
-            end = min(begin + run, start + line)
-            part, other = flat[begin:end], values[begin:end]
-            column = begin % weight.size
-            each = weight[column : column + part.size]
-            total = 0.0
-            for i in range(part.size):
-                e = np.float64(other[i] - part[i])
-                total += e * e * np.float64(each[i])
-            sums[out] = total
-            out += 1
-
-
-@jit_sums
-def sum_magnitudes(x: np.ndarray, line: int, run: int, sums: np.ndarray) -> None:
-    """The sum of |value| of each run (float64)."""
-    flat = x.reshape(-1)
-    out = 0
-    for start in range(0, flat.size, line):
-        for begin in range(start, start + line, run):
-            total = 0.0
-            for value in flat[begin : min(begin + run, start + line)]:
-                total += abs(np.float64(value))
-            sums[out] = total
-            out += 1
-
-
-@jit
-def count_below(x: np.ndarray, line: int, run: int, limits: np.ndarray, counts: np.ndarray) -> None:
-    """How many magnitudes of each run have float32 patterns below the limit of its set."""
-    flat = x.reshape(-1).view(np.int32)
-    out = 0
-    for start in range(0, flat.size, line):
-        for begin in range(start, start + line, run):
-            limit = limits[out % limits.size]
-            part = flat[begin : min(begin + run, start + line)]
-            found = np.int32(0)
-            for i in range(part.size):
-                found += np.int32((part[i] & np.int32(0x7FFFFFFF)) < limit)
-            counts[out] = found
-            out += 1
-
-
-@jit
-def smallest_from(x: np.ndarray, line: int, run: int, limits: np.ndarray, found: np.ndarray) -> None:
-    """The smallest such pattern of each run that is not below the limit; 2³¹−1 if there is none."""
-    flat = x.reshape(-1).view(np.int32)
-    out = 0
-    for start in range(0, flat.size, line):
-        for begin in range(start, start + line, run):
-            limit = limits[out % limits.size]
-            part = flat[begin : min(begin + run, start + line)]
-            smallest = np.int32(0x7FFFFFFF)
-            for i in range(part.size):
-                magnitude = part[i] & np.int32(0x7FFFFFFF)
-                smallest = min(smallest, magnitude if magnitude >= limit else np.int32(0x7FFFFFFF))
-            found[out] = smallest
-            out += 1
-
-
-@jit
 def largest_magnitude(bits: np.ndarray) -> int:
     """The float32 pattern (as an integer) of the largest |value| among the patterns `bits` (int32)."""
     largest = np.int32(0)
@@ -320,88 +227,3 @@ def count_codes(codes: np.ndarray, counts: np.ndarray) -> None:
     """Add to `counts` (int64) how often each code occurs."""
     for code in codes.reshape(-1):
         counts[code] += 1
-
-
-@jit
-def count_places(x: np.ndarray, line: int, run: int, reach: np.ndarray, each: np.ndarray, counts: np.ndarray) -> None:
-    """Add `each` of a run's set to the entry of `counts` (int64) nearest to each of its weights; they span ±`reach`."""
-    flat = x.reshape(-1)
-    middle = np.float32(counts.size // 2)
-    number = 0
-    for start in range(0, flat.size, line):
-        for begin in range(start, start + line, run):
-            k = number % reach.size
-            number += 1
-            r, unit = reach[k], each[k]
-            for value in flat[begin : min(begin + run, start + line)]:
-                counts[np.int32(value / r * middle + middle + np.float32(0.5))] += unit
-
-
-@jit
-def count_bins(x: np.ndarray, low: float, per_unit: float, counts: np.ndarray) -> None:
-    """Add to `counts` (int64, `bins + 2`) how many values fall in each of `bins` equal bins from `low` on.
-
-    A bin is `1/per_unit` wide. The first and last entry count what lies outside; the top edge is in the last bin.
-    """
-    bins = counts.size - 2
-    for value in x.reshape(-1):
-        t = (np.float64(value) - low) * per_unit
-        if t < 0:
-            counts[0] += 1
-        elif t < bins:
-            counts[1 + np.int64(t)] += 1
-        else:
-            counts[bins if t <= bins * (1 + 1e-12) else bins + 1] += 1
-
-
-@jit
-def to_code_units(
-    x: np.ndarray, line: int, run: int, first: int, step: np.ndarray, low: np.ndarray, low_code: int, out: np.ndarray
-) -> None:
-    """Where each weight lies between the levels of its run: `(x − low)/step + low_code`, before rounding to a code."""
-    flat = x.reshape(-1)
-    units = out.reshape(-1)
-    number = first
-    for start in range(0, flat.size, line):
-        for begin in range(start, start + line, run):
-            k = number % step.size
-            number += 1
-            s, o = step[k], low[k]
-            end = min(begin + run, start + line)
-            part, into = flat[begin:end], units[begin:end]
-            for i in range(part.size):
-                into[i] = (part[i] - o) / s + np.float32(low_code)
-
-
-@jit
-def to_table_units(
-    x: np.ndarray, line: int, run: int, first: int,
-    scale: np.ndarray, offset: np.ndarray, table: np.ndarray, out: np.ndarray,
-) -> None:  # fmt: skip
-    """As `to_code_units` between the uneven levels of `table`; beyond its ends the end gaps go on."""
-    flat = x.reshape(-1)
-    units = out.reshape(-1)
-    number = first
-    for start in range(0, flat.size, line):
-        for begin in range(start, start + line, run):
-            k = number % scale.size
-            number += 1
-            s, o = scale[k], offset[k]
-            for i in range(begin, min(begin + run, start + line)):
-                t = (flat[i] - o) / s
-                below = min(max(np.searchsorted(table, t) - 1, 0), table.size - 2)
-                gap = table[below + 1] - table[below]
-                units[i] = below + ((t - table[below]) / gap if gap > 0 else np.float32(0))
-
-
-@jit
-def pool_extreme(x: np.ndarray, factor: int, out: np.ndarray) -> None:
-    """Into each cell of `out` the value of largest magnitude, with its sign, of `factor × factor` values of `x`."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            best = np.float32(0)
-            for a in range(i * factor, min((i + 1) * factor, x.shape[0])):
-                for b in range(j * factor, min((j + 1) * factor, x.shape[1])):
-                    if abs(x[a, b]) > abs(best):
-                        best = x[a, b]
-            out[i, j] = best

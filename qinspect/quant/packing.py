@@ -6,13 +6,16 @@ Codes are unsigned here, 0 … levels−1. Both packings work on a block of rows
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Protocol
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from qinspect.errors import FormatError
 from qinspect.quant.layout import Layout
+
+if TYPE_CHECKING:
+    from qinspect.quant.scheme import Grid
 
 
 class Packing(Protocol):
@@ -78,6 +81,14 @@ def _digit_table(levels: int) -> np.ndarray:
     return table.astype(np.uint32)
 
 
+@lru_cache(maxsize=32)
+def _level_table(levels: bytes) -> np.ndarray:
+    """The levels of the three digits of every number that has no more: float32 `[base³, 3]`."""
+    table = np.frombuffer(levels, np.float32)
+    numbers = np.arange(table.size**3)
+    return np.stack([table[numbers // table.size**j % table.size] for j in range(3)], axis=1)
+
+
 @dataclass(frozen=True)
 class RowDigitPacking:
     """As `DigitPacking`, but words run on along the whole row, whatever shares parameters."""
@@ -140,11 +151,25 @@ class DigitPacking:
         from qinspect.quant import packing_kernels
 
         words = np.ascontiguousarray(data).view("<u4")
-        if not packing_kernels.unpack_digits(
-            words, layout.run, self.levels, self.digits, _digit_table(self.levels), out
-        ):
-            bad = int(np.count_nonzero(words > self.top_word))
-            raise FormatError(
-                f"{bad} packed words are above {self.levels}^{self.digits}−1 = {self.top_word}: the file is corrupt; "
-                "copy or export it again"
-            )
+        table = _digit_table(self.levels)
+        if not packing_kernels.unpack_digits(words, layout.run, self.levels, self.digits, table, out):
+            raise self._corrupt(words)
+
+    def decode(self, data: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> bool:
+        """Stored records straight to weights `[m, cols]` where that is faster; False where it is not done."""
+        from qinspect.quant import packing_kernels
+
+        if self.digits != 9 or grid.table is None:
+            return False
+        words = np.ascontiguousarray(data).view("<u4")
+        table = _level_table(grid.table.tobytes())
+        if not packing_kernels.decode_nines(words, layout.run, first, grid.scale, grid.offset, table, out):
+            raise self._corrupt(words)
+        return True
+
+    def _corrupt(self, words: np.ndarray) -> FormatError:
+        bad = int(np.count_nonzero(words > self.top_word))
+        return FormatError(
+            f"{bad} packed words are above {self.levels}^{self.digits}−1 = {self.top_word}: the file is corrupt; "
+            "copy or export it again"
+        )

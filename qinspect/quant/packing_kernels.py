@@ -91,6 +91,45 @@ def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, table: 
 
 
 @jit
+def decode_nines(
+    words: np.ndarray, run: int, first: int, scale: np.ndarray, offset: np.ndarray, table: np.ndarray, out: np.ndarray
+) -> bool:
+    """Words of nine digits straight to weights, `level·scale + offset`; False if a word is too large.
+
+    `table` float32 `[base³, 3]` holds the levels of the three digits of every number below its length. The result is
+    that of unpacking and decoding, in a third of the time: this is what devices do, and what a drag waits for.
+    """
+    chunk = np.uint32(table.shape[0])
+    cols = out.shape[1]
+    number, bad = first, 0
+    for row in range(out.shape[0]):
+        for group in range(words.shape[1]):
+            k = number % scale.size
+            number += 1
+            s, o = scale[k], offset[k]
+            part, records = out[row, group * run : min((group + 1) * run, cols)], words[row, group]
+            whole = part.size // 9
+            for w in range(records.size):
+                word = records[w]
+                rest = word // chunk
+                last = rest // chunk
+                a, b = word - rest * chunk, rest - last * chunk
+                if last >= chunk:
+                    bad += 1
+                elif w < whole:
+                    d = part[9 * w : 9 * w + 9]
+                    d[0], d[1], d[2] = table[a, 0] * s + o, table[a, 1] * s + o, table[a, 2] * s + o
+                    d[3], d[4], d[5] = table[b, 0] * s + o, table[b, 1] * s + o, table[b, 2] * s + o
+                    d[6], d[7], d[8] = table[last, 0] * s + o, table[last, 1] * s + o, table[last, 2] * s + o
+                else:
+                    for i in range(9 * w, part.size):
+                        j = i - 9 * w
+                        entry = a if j < 3 else b if j < 6 else last
+                        part[i] = table[entry, j % 3] * s + o
+    return bad == 0
+
+
+@jit
 def pack_bits(codes: np.ndarray, bits: int, out: np.ndarray) -> None:
     """`codes` uint8 `[m, cols]`, 2 to 7 bits each, as a little-endian bit stream along each row of `out`."""
     cols = codes.shape[1]

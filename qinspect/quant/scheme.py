@@ -9,6 +9,7 @@ subclass says how weights share parameters (`layout`), how parameters follow fro
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -57,12 +58,18 @@ class QTensor:
                 )
         if held:
             raise FormatError(f"a {self.scheme.name} tensor has no {', '.join(held)}")
+        if not self._possible():
+            names = " or ".join(self.params)
+            raise FormatError(f"{names} holds values that cannot be: the file is corrupt; copy or export it again")
+
+    def _possible(self) -> bool:
+        """Whether every code has a finite value. Levels made of finite half-precision numbers are, and that is quick."""
+        if all(array.dtype == np.float16 for array in self.params.values()):
+            return all(bool(np.isfinite(array).all()) for array in self.params.values())
         with np.errstate(over="ignore", invalid="ignore"):
             grid = self.scheme.grid_of(self.params)
         ascending = grid.table is None or bool((np.diff(grid.table) >= 0).all())
-        if not (ascending and np.isfinite(grid.low).all() and np.isfinite(grid.high).all()):
-            names = " or ".join(self.params)
-            raise FormatError(f"{names} holds values that cannot be: the file is corrupt; copy or export it again")
+        return ascending and bool(np.isfinite(grid.low).all() and np.isfinite(grid.high).all())
 
     @property
     def nbytes(self) -> int:
@@ -152,6 +159,7 @@ class Scheme(ABC):
     # What follows.
 
     @classmethod
+    @functools.cache  # looking type hints up costs as much as measuring a small layer
     def parameters(cls) -> tuple[Parameter, ...]:
         """The fields of the scheme with all that is known of each."""
         hints = get_type_hints(cls)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qinspect.quant import kernels
+from qinspect.quant import calibration_kernels as kernels
 from qinspect.quant.blocks import scratch
 from qinspect.quant.codec import decode, encode
 from qinspect.quant.sample import Sample
