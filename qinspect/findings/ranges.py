@@ -114,14 +114,14 @@ def _channel(case: Case, largest: float) -> Finding | None:
 def _loudest(x: np.ndarray, axis: int, largest: float) -> tuple[float, int, int, int]:
     """Of the channels of `axis`: RMS of the one that sets the range over the median, how many are large, of how many.
 
-    The ratio is 0 where no channel is an exception, or so many that they are the rule.
+    The ratio is 0 where no channel is an exception, where many are, and where too few of their weights are known.
     """
     others = tuple(i for i in range(x.ndim) if i != axis)
     rms = np.sqrt(np.square(x).mean(axis=others, dtype=np.float64))
     usual = float(np.median(rms))
     setting = np.abs(x).max(axis=others) > largest / 2
     few = int(np.count_nonzero(rms > 4 * usual))
-    if not usual or not setting.any() or few * 4 > rms.size:
+    if not usual or not setting.any() or few * 4 > rms.size or x.size < 16 * rms.size:
         return 0.0, few, rms.size, axis
     return float(rms[setting].max()) / usual, few, rms.size, axis
 
