@@ -1,6 +1,6 @@
 """How good a scalar quantizer of so many levels can be: for Gaussian weights, in theory, and for a layer's own weights.
 
-Sources: Max, "Quantizing for minimum distortion", 1960; Lloyd, 1982; SCHEMES section 5 for the figures.
+Sources: Max, "Quantizing for minimum distortion", 1960; Lloyd, "Least squares quantization in PCM", 1982.
 """
 
 from __future__ import annotations
