@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from string import Template
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
@@ -11,7 +12,6 @@ from PySide6.QtWidgets import QApplication
 from qinspect.assets import resource
 
 FAMILY = "Source Sans 3"
-MONOSPACED = "JetBrains Mono"
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,6 @@ def apply(app: QApplication, theme: Theme) -> None:
     app.setStyleSheet(_style(theme))
 
 
-def monospaced(size_pt: float = 9.0) -> QFont:
-    """A font for columns of digits."""
-    return _font(MONOSPACED, size_pt)
-
-
 def _palette(theme: Theme) -> QPalette:
     palette = QPalette()
     role = QPalette.ColorRole
@@ -111,73 +106,6 @@ def _palette(theme: Theme) -> QPalette:
 
 def _style(theme: Theme) -> str:
     """What a palette can't say: borders, spacing and rounded corners."""
-    t = theme
-    chevron = resource(f"icons/chevron-{theme.name}.svg").as_posix()
-    caret = resource(f"icons/caret-{theme.name}.svg").as_posix()
-    return f"""
-    QMainWindow, QMenuBar, QStatusBar {{ background: {t.window}; }}
-    QMenuBar::item:selected, QMenu::item:selected {{ background: {t.accent}; color: {t.on_accent}; }}
-    QMenu {{ background: {t.raised}; border: 1px solid {t.line}; padding: 4px; }}
-    QMenu::item {{ padding: 4px 22px; border-radius: 4px; }}
-    QMenu::separator {{ height: 1px; background: {t.line}; margin: 4px 8px; }}
-    QToolTip {{ background: {t.raised}; color: {t.text}; border: 1px solid {t.line}; padding: 4px; }}
-    QFrame#card {{ background: {t.panel}; border: 1px solid {t.line}; border-radius: 8px; }}
-    QFrame#rule {{ background: {t.line}; border: 0; }}
-    QTabWidget::pane {{ border: 0; }}
-    QLabel#title {{ font-weight: 600; }}
-    QLabel#muted {{ color: {t.muted}; }}
-    QLineEdit, QComboBox, QSpinBox, QAbstractSpinBox {{
-        background: {t.raised}; border: 1px solid {t.line}; border-radius: 5px; padding: 3px 6px; min-height: 18px; }}
-    QLineEdit:focus, QComboBox:focus, QAbstractSpinBox:focus {{ border-color: {t.accent}; }}
-    QComboBox QAbstractItemView {{ background: {t.raised}; border: 1px solid {t.line}; outline: 0; }}
-    QComboBox::drop-down {{ border: 0; width: 20px; }}
-    QComboBox::down-arrow {{ image: url("{chevron}"); width: 14px; height: 14px; }}
-    QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ width: 0; border: 0; }}
-    QAbstractSpinBox QLineEdit {{ border: 0; padding: 0; background: transparent; min-height: 0; }}
-    QPushButton {{ background: {t.raised}; border: 1px solid {t.line}; border-radius: 5px; padding: 5px 12px; }}
-    QPushButton:hover, QPushButton:focus {{ border-color: {t.accent}; }}
-    QPushButton:disabled {{ color: {t.unused}; }}
-    QPushButton#primary {{ background: {t.accent}; color: {t.on_accent}; border-color: {t.accent}; font-weight: 600; }}
-    QPushButton#primary:focus {{ border-color: {t.text}; }}
-    QPushButton#primary:disabled {{ background: {t.raised}; color: {t.unused}; border-color: {t.line}; }}
-    QToolButton {{ border: 1px solid transparent; border-radius: 5px; padding: 2px 6px; }}
-    QToolButton:hover {{ border-color: {t.line}; background: {t.raised}; }}
-    QToolButton:focus {{ border-color: {t.accent}; }}
-    QToolButton:checked {{ background: {t.raised}; border-color: {t.accent}; }}
-    QTableView, QTreeView {{ background: {t.panel}; border: 1px solid transparent; gridline-color: transparent;
-        selection-background-color: {t.selection}; selection-color: {t.text}; outline: 0; }}
-    QTableView:focus {{ border-color: {t.selection}; }}
-    QTableView::item {{ padding: 0 4px; border: 0; }}
-    QTableView::item:selected {{ background: {t.selection}; color: {t.text}; }}
-    QHeaderView::section {{ background: {t.panel}; color: {t.muted}; border: 0; border-bottom: 1px solid {t.line};
-        padding: 4px 6px; }}
-    QHeaderView::up-arrow, QHeaderView::down-arrow {{ subcontrol-origin: padding; subcontrol-position: center left;
-        width: 12px; height: 12px; image: url("{chevron}"); }}
-    QHeaderView::up-arrow {{ image: url("{caret}"); }}
-    QSplitter::handle {{ background: transparent; }}
-    QProgressBar {{ border: 1px solid {t.line}; border-radius: 4px; background: {t.panel}; text-align: center;
-        max-height: 14px; }}
-    QProgressBar::chunk {{ background: {t.accent}; border-radius: 3px; }}
-    QAbstractScrollArea::corner {{ background: transparent; border: 0; }}
-    QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}
-    QScrollBar:horizontal {{ background: transparent; height: 10px; margin: 0; }}
-    QScrollBar::handle {{ background: {t.line}; border-radius: 4px; min-height: 24px; min-width: 24px; margin: 1px; }}
-    QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::sub-page {{
-        background: transparent; border: 0; height: 0; width: 0; }}
-    QSplitter::handle:hover {{ background: {t.line}; }}
-    QTabBar {{ background: transparent; }}
-    QTabBar::tab {{ background: transparent; color: {t.muted}; padding: 6px 14px; border: 0;
-        border-bottom: 2px solid transparent; font-weight: 600; }}
-    QTabBar::tab:selected {{ color: {t.text}; border-bottom-color: {t.accent}; }}
-    QTabBar::tab:selected:focus {{ color: {t.accent}; }}
-    QTabBar::tab:hover {{ color: {t.text}; }}
-    QScrollArea {{ border: 0; background: transparent; }}
-    QScrollArea > QWidget > QWidget {{ background: transparent; }}
-    QSlider::groove:horizontal {{ height: 4px; border-radius: 2px; background: {t.line}; }}
-    QSlider::sub-page:horizontal {{ height: 4px; border-radius: 2px; background: {t.accent}; }}
-    QSlider::sub-page:horizontal:disabled {{ background: {t.line}; }}
-    QSlider::handle:horizontal {{ width: 14px; height: 14px; margin: -5px 0; border-radius: 7px;
-        background: {t.text}; }}
-    QSlider::handle:horizontal:disabled {{ background: {t.unused}; }}
-    QSlider::handle:horizontal:focus {{ background: {t.accent}; }}
-    """
+    images = {name: resource(f"icons/{name}-{theme.name}.svg").as_posix() for name in ("chevron", "caret")}
+    sheet = Template(resource("themes/window.qss").read_text(encoding="utf-8"))
+    return sheet.substitute(asdict(theme), **images)

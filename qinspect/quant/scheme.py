@@ -63,7 +63,7 @@ class QTensor:
             raise FormatError(f"{names} holds values that cannot be: the file is corrupt; copy or export it again")
 
     def _possible(self) -> bool:
-        """Whether every code has a finite value. Levels made of finite half-precision numbers are, and that is quick."""
+        """Whether every code has a finite value; levels of finite half-precision numbers have, quickly seen."""
         if all(array.dtype == np.float16 for array in self.params.values()):
             return all(bool(np.isfinite(array).all()) for array in self.params.values())
         with np.errstate(over="ignore", invalid="ignore"):
