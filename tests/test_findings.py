@@ -438,3 +438,11 @@ def test_json():
 
 def test_every_rule_is_one_sentence_of_documentation():
     assert all(rule.__doc__ and rule.__doc__.endswith(".") for rule in RULES)
+
+
+def test_laplacian_weights_are_told_to_stretch_groups_but_not_warned_of():
+    w = np.random.default_rng(3).laplace(size=(512, 1024)).astype(np.float32)
+    scheme = make_scheme("base11")
+    case = Case(w.shape, scheme, scheme.measure(w), float(w.min()), float(w.max()))
+    told = {finding.rule: finding.severity for finding in find(case)}
+    assert told["heavy-tails"] == "info"

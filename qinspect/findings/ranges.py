@@ -128,7 +128,7 @@ def _loudest(x: np.ndarray, axis: int, largest: float) -> tuple[float, int, int,
 
 @rule
 def heavy_tails(case: Case) -> Iterator[Finding]:
-    """Groups span more than even Laplacian weights of the same energy would: outliers stretch them."""
+    """Groups span more than Gaussian weights of the same energy would; a warning if more than even Laplacian ones."""
     layout, m, size = case.scheme.layout(case.shape), case.metrics, math.prod(case.shape)
     if not 1 < layout.sets <= size // 8 or not m.sqnr_db >= 1:
         return
@@ -145,15 +145,18 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
         expected = float(_spans(case.scheme, case.scheme.fit(-end, end))[0])
     lost = 20 * math.log10(math.sqrt(spans.mean()) / expected)
     usual = 20 * math.log10(_laplacian_extreme(seen) / _gaussian_extreme(seen))
-    if lost > usual + 1 + 3 / math.sqrt(layout.sets):  # few groups differ more by chance
+    chance = 3 / math.sqrt(layout.sets)  # few groups differ more
+    if lost > 1.2 + chance:
         few = layout.sets // 20
         share = float(np.sort(spans)[-few:].sum() / spans.sum()) if few else 0.0
         told = f"; {few:,} of {layout.sets:,} groups make {share:.0%} of the error" if share > 0.25 else ""
+        remedy = "Smaller groups confine an outlier to fewer weights."
+        grave = lost > usual + 1 + chance
         yield Finding(
-            "heavy-tails", "warning",
+            "heavy-tails", "warning" if grave else "info",
             f"Outliers stretch the groups: their ranges cost about {lost:.1f} dB against Gaussian weights of the same "
             f"energy{told}.",
-            *advice(case, "Smaller groups confine an outlier to fewer weights."),
+            *(advice(case, remedy) if grave else (remedy, None)),
         )  # fmt: skip
 
 
