@@ -225,5 +225,20 @@ def largest_magnitude(bits: np.ndarray) -> int:
 @jit
 def count_codes(codes: np.ndarray, counts: np.ndarray) -> None:
     """Add to `counts` (int64) how often each code occurs."""
-    for code in codes.reshape(-1):
-        counts[code] += 1
+    flat = codes.reshape(-1)
+    if counts.size > 256:
+        for code in flat:
+            counts[code] += 1
+        return
+    # Four tables in turn: a code that follows its like need not wait for the count before it.
+    tables = np.zeros((4, counts.size), np.int64)
+    whole = flat.size // 4 * 4
+    for i in range(0, whole, 4):
+        tables[0, flat[i]] += 1
+        tables[1, flat[i + 1]] += 1
+        tables[2, flat[i + 2]] += 1
+        tables[3, flat[i + 3]] += 1
+    for i in range(whole, flat.size):
+        tables[0, flat[i]] += 1
+    for k in range(counts.size):
+        counts[k] += tables[0, k] + tables[1, k] + tables[2, k] + tables[3, k]

@@ -1,4 +1,4 @@
-"""The Qt binding keeps its references: where it drops those of None and True, Python before 3.12 aborts within seconds."""
+"""The Qt binding keeps its references: where it drops those of None and True, Python before 3.12 soon aborts."""
 
 from __future__ import annotations
 
