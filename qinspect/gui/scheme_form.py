@@ -35,6 +35,7 @@ class SchemeForm(QWidget):
         self._scheme: Scheme | None = None
         self._shape: tuple[int, ...] = ()
         self._editors: dict[str, Editor] = {}
+        self._labels: dict[str, QLabel] = {}
         self.choice = QComboBox(self)
         self.choice.setAccessibleName("Quantization scheme")
         for cls in registry:
@@ -87,7 +88,7 @@ class SchemeForm(QWidget):
 
     def nudge(self, name: str, by: int) -> None:
         """Move a parameter by one of its useful values, as a shortcut does."""
-        if name in self._editors and self._editors[name].isEnabled():
+        if name in self._editors and not self._editors[name].isHidden():
             self._editors[name].nudge(by)
 
     def _build(self) -> None:
@@ -95,7 +96,7 @@ class SchemeForm(QWidget):
             if widget := item.widget():
                 widget.hide()
                 widget.deleteLater()
-        self._editors = {}
+        self._editors, self._labels = {}, {}
         parameters = () if self._scheme is None else self._scheme.parameters()
         for row, parameter in enumerate(parameters):
             editor = Editor(parameter, self._values(parameter), self._rows)
@@ -106,6 +107,7 @@ class SchemeForm(QWidget):
             self._grid.addWidget(label, row, 0)
             self._grid.addWidget(editor, row, 1)
             self._editors[parameter.name] = editor
+            self._labels[parameter.name] = label
 
     def _values(self, parameter: Parameter) -> list[int]:
         """The useful values of a whole number, for its slider."""
@@ -131,7 +133,8 @@ class SchemeForm(QWidget):
         active = {parameter.name for parameter in scheme.active_parameters()}
         for name, editor in self._editors.items():
             editor.set_value(getattr(scheme, name))
-            editor.setEnabled(name in active)
+            for widget in (editor, self._labels[name]):
+                widget.setVisible(name in active)
 
     def _on_choice(self, at: int) -> None:
         name = self.choice.itemData(at)

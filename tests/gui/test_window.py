@@ -147,7 +147,7 @@ def test_a_slider_and_shortcuts_change_the_scheme(window, settle, qtbot, model):
     settle(window)
     assert window.controller.scheme == make_scheme("symmetric", bits=2)
     assert window.readout.values["codes"].text().endswith("of 4")
-    assert not window.form.editor("group_size").isEnabled()
+    assert window.form.editor("group_size").isHidden()
 
 
 def test_filtering_by_text_and_by_regex(window, settle, qtbot, model):
