@@ -30,11 +30,13 @@ SHAPES = ((4096, 4096), (4096, 14336))
 PLAIN_ROWS = 2048
 """The plain recipe holds eleven times the weights at once: so many rows are timed, which no cache holds either."""
 
+_GROUP = {"granularity": "group", "group_size": 32, "param_dtype": "float16"}
 GGUF = (
-    ("Q8_0", gguf.GGMLQuantizationType.Q8_0, make_scheme("symmetric", bits=8, granularity="group", group_size=32)),
-    ("Q4_0", gguf.GGMLQuantizationType.Q4_0, make_scheme("symmetric", bits=4, granularity="group", group_size=32)),
-    ("Q4_0", gguf.GGMLQuantizationType.Q4_0, make_scheme("asymmetric", bits=4, granularity="group", group_size=32)),
+    ("Q8_0", gguf.GGMLQuantizationType.Q8_0, make_scheme("symmetric", bits=8, **_GROUP)),
+    ("Q4_0", gguf.GGMLQuantizationType.Q4_0, make_scheme("symmetric", bits=4, **_GROUP)),
+    ("Q4_1", gguf.GGMLQuantizationType.Q4_1, make_scheme("asymmetric", bits=4, offset="minimum", **_GROUP)),
 )
+"""The same job at the same size: groups of 32 with float16 parameters, 8.5, 4.5 and 5 bits a weight."""
 
 FIRST_CALL = """
 import time
@@ -105,6 +107,7 @@ def against_gguf(shape: tuple[int, int]) -> None:
     print("|---|---|---|---|")
     for name, kind, scheme in GGUF:
         theirs, ours = gguf.quants.quantize(w, kind), scheme.quantize(w)
+        assert theirs.nbytes == ours.nbytes
         a, b, c, d = medians_ms(
             lambda k=kind: gguf.quants.quantize(w, k),
             lambda s=scheme: s.quantize(w),

@@ -337,7 +337,7 @@ def test_a_cancelled_export_leaves_nothing(window, settle, qtbot, tmp_path):
     assert "nothing was written" in window.export_pane.result.text()
 
 
-def test_a_full_or_missing_folder_is_told(window, settle, qtbot, model, tmp_path):
+def test_a_missing_folder_is_told(window, settle, qtbot, model, tmp_path):
     opened(window, settle, model)
     window.show_export()
     settle(window)
