@@ -41,9 +41,10 @@ def window(qapp, qtbot, settings):
 
 @pytest.fixture
 def settle(qtbot):
-    """Waits until a window has nothing left to do."""
+    """Waits until a window has nothing left to do, and shows what it did."""
 
     def wait(window, timeout=30_000):
         qtbot.waitUntil(lambda: not window.controller.busy and not window.export_pane.planning, timeout=timeout)
+        QApplication.processEvents()  # widgets that the last result made are shown a turn of the event loop later
 
     return wait
