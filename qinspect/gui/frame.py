@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from qinspect.gui.views.view import View
+from qinspect.gui.views.view import GRID, View
+from qinspect.session import Inspection
 
 
 class ElidedLabel(QLabel):
@@ -45,6 +46,7 @@ class ViewFrame(QFrame):
     def __init__(self, view: View, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.view = view
+        self._missed: tuple[Inspection | None, str] | None = None
         self.setObjectName("card")
         title = QLabel(view.title, self)
         title.setObjectName("title")
@@ -66,6 +68,7 @@ class ViewFrame(QFrame):
         for control in self._controls:
             head.addWidget(control)
         head.addWidget(self._enlarge)
+        self._enlarge.setVisible(view.place == GRID)
         said = QHBoxLayout()
         said.setContentsMargins(10, 0, 10, 0)
         said.addWidget(self.sentence)
@@ -78,6 +81,22 @@ class ViewFrame(QFrame):
         for before, after in pairwise((*self._controls, self._enlarge)):
             self.setTabOrder(before, after)
 
+    def show_inspection(self, inspection: Inspection | None, message: str = "") -> None:
+        """Let the view draw a layer: now, or once it can be seen."""
+        self._missed = inspection, message
+        if self.isVisible():
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        missed, self._missed = self._missed, None
+        if missed is not None:
+            self.view.show_inspection(*missed)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Draw what came while nobody could see it."""
+        super().showEvent(event)
+        self._catch_up()
+
     def show_enlarged(self, enlarged: bool) -> None:
         """Tell by the button whether the view fills the centre."""
         self._enlarge.setChecked(enlarged)
@@ -89,7 +108,7 @@ class ViewFrame(QFrame):
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         """Enlarge; double-clicks within the view belong to the view."""
-        if not self.view.geometry().contains(event.position().toPoint()):
+        if self.view.place == GRID and not self.view.geometry().contains(event.position().toPoint()):
             self.enlarge_requested.emit()
 
 
@@ -105,12 +124,13 @@ class ViewGrid(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(8)
 
-    def add(self, view: View) -> None:
-        """Put one more view in the next free place."""
+    def add(self, view: View) -> ViewFrame:
+        """Put one more view in the next free place; its frame."""
         frame = ViewFrame(view, self)
         frame.enlarge_requested.connect(lambda: self.toggle(frame))
         self.frames.append(frame)
         self._arrange()
+        return frame
 
     def set_compact(self, compact: bool) -> None:
         """Whether the window is too narrow for all controls of views side by side."""

@@ -29,7 +29,7 @@ from qinspect.gui import menus, panels
 from qinspect.gui import theme as themes
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
-from qinspect.gui.frame import ElidedLabel, ViewGrid
+from qinspect.gui.frame import ElidedLabel, ViewFrame, ViewGrid
 from qinspect.gui.layer_table import LayerTable
 from qinspect.gui.preferences import Preferences
 from qinspect.gui.readout import FindingsList, Readout
@@ -63,6 +63,8 @@ class MainWindow(QMainWindow):
         self.welcome = Welcome(self)
         self.table = LayerTable(self)
         self.grid = ViewGrid(self)
+        self.tabs = QTabWidget(self)
+        self.frames: list[ViewFrame] = []
         self.form = SchemeForm(self)
         self.readout = Readout(self)
         self.findings = FindingsList(self)
@@ -94,7 +96,12 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         column.addLayout(self._header())
-        column.addWidget(self.grid, 1)
+        self.tabs.setDocumentMode(True)
+        self.tabs.setTabBarAutoHide(True)
+        self.tabs.tabBar().setDrawBase(False)
+        self.tabs.tabBar().setAccessibleName("Views")
+        self.tabs.addTab(self.grid, "Layer")
+        column.addWidget(self.tabs, 1)
         self._panels = QTabWidget(self)
         self._panels.setDocumentMode(True)
         self._panels.tabBar().setDrawBase(False)
@@ -142,15 +149,20 @@ class MainWindow(QMainWindow):
 
     def build_views(self) -> None:
         """Import the plotting library and make the views: after the window has been painted, not before."""
-        if self.grid.frames:
+        if self.frames:
             return
-        from qinspect.gui.views.view import registry
+        from qinspect.gui.views.view import GRID, registry
 
         for cls in registry:
             view = cls()
+            view.attach(self.controller)
             view.set_theme(self.theme)
             view.show_inspection(None, "Select a layer in the table.")
-            self.grid.add(view)
+            if view.place == GRID:
+                self.frames.append(self.grid.add(view))
+            else:
+                self.frames.append(ViewFrame(view, self))
+                self.tabs.addTab(self.frames[-1], view.title)
 
     def _connect(self) -> None:
         controller = self.controller
@@ -287,14 +299,14 @@ class MainWindow(QMainWindow):
         if alone == EMPTY:
             self.readout.clear()
         self.findings.show_findings(inspection.findings, alone)
-        for frame in self.grid.frames:
-            frame.view.show_inspection(inspection)
+        for frame in self.frames:
+            frame.show_inspection(inspection)
 
     def _on_uninspectable(self, sentence: str) -> None:
         self.readout.clear()
         self.findings.show_text(sentence)
-        for frame in self.grid.frames:
-            frame.view.show_inspection(None, sentence)
+        for frame in self.frames:
+            frame.show_inspection(None, sentence)
 
     def _on_reported(self, report: LayerReport) -> None:
         self.table.show_report(report)
@@ -304,8 +316,8 @@ class MainWindow(QMainWindow):
         self._layer_facts.setText("")
         self.readout.clear()
         self.findings.show_text(message)
-        for frame in self.grid.frames:
-            frame.view.show_inspection(None, message)
+        for frame in self.frames:
+            frame.show_inspection(None, message)
 
     def show_error(self, sentence: str) -> None:
         """Tell what went wrong, in the status bar, where it stays until something else happens."""
@@ -354,7 +366,7 @@ class MainWindow(QMainWindow):
             themes.apply(app, theme)
         for part in (self.table, self.readout, self.findings, self.export_pane, self.status):
             part.set_theme(theme)
-        for frame in self.grid.frames:
+        for frame in self.frames:
             frame.view.set_theme(theme)
 
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
@@ -11,19 +11,30 @@ from qinspect.gui.theme import Theme
 from qinspect.registry import Registry
 from qinspect.session import Inspection
 
+if TYPE_CHECKING:
+    from qinspect.gui.controller import Controller
+
+GRID, TAB = "grid", "tab"
+
 
 class View(QWidget):
-    """Draws one layer. The window frames it: title, `summarised` sentence and `controls` in a header, the view below.
+    """Draws one layer, or all. The window frames it: title, `summarised` sentence and `controls` in a header.
 
-    A view never computes for longer than a frame: what is slow comes ready-made in the `Inspection`.
+    A view never computes for longer than a frame: what is slow comes ready-made in the `Inspection`, or from a job on
+    one of the controller's lanes.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     order: ClassVar[int] = 100
+    place: ClassVar[str] = GRID
+    """Beside the others that share the centre (GRID), or on a tab of its own (TAB)."""
 
     summarised = Signal(str)
     """One sentence for the header: what the picture says, in words."""
+
+    def attach(self, controller: Controller) -> None:
+        """Called once, before anything is shown: whose signals to follow, and whom to ask for changes."""
 
     def controls(self) -> list[QWidget]:
         """Small widgets for the header (a choice of what is shown, linear or logarithmic …)."""
@@ -33,7 +44,10 @@ class View(QWidget):
         """Take over colours."""
 
     def show_inspection(self, inspection: Inspection | None, message: str = "") -> None:
-        """Draw a layer; None empties the view and shows `message`, which says what to do."""
+        """Draw a layer; None empties the view and shows `message`, which says what to do.
+
+        Called while the view can be seen; what it missed meanwhile comes when it is shown again.
+        """
 
 
 registry: Registry[View] = Registry("qinspect.gui.views", View)
