@@ -94,7 +94,8 @@ def test_libraries_of_one_format_are_imported_inside_its_functions():
 
 
 def test_the_command_line_reaches_the_window_in_one_function():
-    functions = {f for name, f in imports(PACKAGE / "cli.py") if name.startswith("qinspect.gui")}
+    files = (PACKAGE / "cli").rglob("*.py")
+    functions = [f for path in files for name, f in imports(path) if name.startswith("qinspect.gui")]
     assert len(functions) == 1
     assert None not in functions
 

@@ -1,0 +1,39 @@
+"""`qinspect export`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import ClassVar
+
+from qinspect import report, scheme_flags
+from qinspect.cli.checkpoints import open_file, recipe_for, write
+from qinspect.cli.verb import Verb, add_file, add_json, add_output
+from qinspect.targets.target import registry as targets
+
+
+class Export(Verb):
+    """Writes a packed checkpoint."""
+
+    name: ClassVar[str] = "export"
+    summary: ClassVar[str] = "Write a packed checkpoint, read it back and compare."
+    order: ClassVar[int] = 40
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """FILE, a target, and a scheme or a recipe."""
+        add_file(parser)
+        add_json(parser)
+        scheme_flags.add(parser)
+        written = " ".join(f"{target.name}: {target.summary}" for target in targets)
+        parser.add_argument("--to", choices=targets.names(), required=True, help=written.replace("%", "%%"))
+        parser.add_argument("--recipe", metavar="JSON", help="rules a tensor; --scheme gets what they do not mention")
+        add_output(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """All of it, or nothing is written."""
+        with open_file(args) as checkpoint:
+            plan, written = write(checkpoint, args.to, recipe_for(args, checkpoint), args.output)
+        if args.json:
+            report.print_json(report.export_json(args.to, plan, written))
+        else:
+            report.print_export(plan, written)
+        return 0

@@ -1,0 +1,34 @@
+"""`qinspect unpack`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import ClassVar
+
+from qinspect import report
+from qinspect.cli.checkpoints import open_file
+from qinspect.cli.verb import Verb, add_output, add_stored_group_size
+from qinspect.errors import printable
+from qinspect.targets.unpack import unpack
+
+
+class Unpack(Verb):
+    """Decodes a packed checkpoint."""
+
+    name: ClassVar[str] = "unpack"
+    summary: ClassVar[str] = "Decode a packed checkpoint; names, shapes and types are the original ones again."
+    order: ClassVar[int] = 60
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """PACKED and where to."""
+        parser.add_argument("file", metavar="PACKED", help="a packed checkpoint")
+        add_stored_group_size(parser)
+        add_output(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """All of it, or nothing is written."""
+        with open_file(args) as checkpoint, report.progress("unpacking") as token:
+            written = unpack(checkpoint, args.output, token)
+        tensors = report.counted(len(written.rows), "tensor")
+        print(f"wrote {printable(str(args.output))}: {tensors}, {report.size_text(written.nbytes)}")
+        return 0
