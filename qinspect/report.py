@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
+from qinspect import figures as fmt
 from qinspect.errors import printable
 from qinspect.findings import SEVERITIES
 from qinspect.formats.checkpoint import Checkpoint
@@ -31,7 +32,6 @@ FINDINGS_SHOWN = 3
 """Different findings of one rule that are printed."""
 _LEFT = ("tensor", "shape", "type", "stored as")
 """Columns of text where nothing else is said; all others hold numbers and are aligned on their right."""
-_NONE = "–"
 
 
 def complain(error: object) -> None:
@@ -54,11 +54,11 @@ def print_infos(checkpoint: Checkpoint) -> None:
     infos = checkpoint.infos
     size, nbytes = sum(info.size for info in infos), sum(info.nbytes for info in infos)
     columns = {
-        "tensor": [*(info.name for info in infos), counted(len(infos), "tensor")],
-        "shape": [*(shape_text(info.shape) for info in infos), f"{size:,} elements"],
+        "tensor": [*(info.name for info in infos), fmt.counted(len(infos), "tensor")],
+        "shape": [*(fmt.shape(info.shape) for info in infos), f"{size:,} elements"],
         "type": [*(info.dtype for info in infos), ""],
         "stored as": [*(info.qtype or info.dtype for info in infos), ""],
-        "size": [size_text(n) for n in (*(info.nbytes for info in infos), nbytes)],
+        "size": [fmt.nbytes(n) for n in (*(info.nbytes for info in infos), nbytes)],
     }
     if not any(info.qtype for info in infos):
         del columns["stored as"]
@@ -90,12 +90,12 @@ def _row(report: LayerReport) -> dict[str, str]:
     m = report.metrics
     return {
         "tensor": report.info.name,
-        "shape": shape_text(report.info.shape),
-        "SQNR dB": _NONE if m is None else _sqnr(m),
-        "RMSE": _number(m.rmse if m else math.nan),
-        "max error": _number(m.max_error if m else math.nan),
-        "bpw": f"{m.bpw:.3f}" if m else _NONE,
-        "size": size_text(m.nbytes) if m else _NONE,
+        "shape": fmt.shape(report.info.shape),
+        "SQNR dB": fmt.NONE if m is None else _sqnr(m),
+        "RMSE": fmt.magnitude(m.rmse if m else None),
+        "max error": fmt.magnitude(m.max_error if m else None),
+        "bpw": fmt.decimal(m.bpw if m else None, 3),
+        "size": fmt.nbytes(m.nbytes if m else None),
         "findings": "error" if m is None else str(len(report.findings) or ""),
     }
 
@@ -104,13 +104,13 @@ def _total_row(reports: Sequence[LayerReport], summary: Total) -> dict[str, str]
     measured = sum(report.metrics is not None for report in reports)
     of = "" if measured == len(reports) else f"{measured} of "
     return {
-        "tensor": f"{of}{counted(len(reports), 'tensor')}",
+        "tensor": f"{of}{fmt.counted(len(reports), 'tensor')}",
         "shape": "",
-        "SQNR dB": _decibels(summary.sqnr_db),
+        "SQNR dB": fmt.decimal(summary.sqnr_db, 2),
         "RMSE": "",
         "max error": "",
-        "bpw": f"{summary.bpw:.3f}",
-        "size": size_text(summary.nbytes),
+        "bpw": fmt.decimal(summary.bpw, 3),
+        "size": fmt.nbytes(summary.nbytes),
         "findings": str(sum(len(report.findings) for report in reports) or ""),
     }
 
@@ -124,13 +124,13 @@ def _findings(reports: Sequence[LayerReport]) -> Iterator[str]:
             kind = SEVERITIES.index(finding.severity), finding.rule
             found[kind][finding.remedy + gain, finding.text].append(report.info.name)
     for (severity, rule), texts in sorted(found.items(), key=lambda item: item[0][0]):
-        tensors = counted(sum(map(len, texts.values())), "tensor")
+        tensors = fmt.counted(sum(map(len, texts.values())), "tensor")
         lines = [f"{SEVERITIES[severity]}: {rule}, {tensors}"]
         for remedy, same in groupby(list(texts.items())[:FINDINGS_SHOWN], key=lambda item: item[0][0]):
             lines += [wrapped(f"{some_names(names)}: {text}", "  ", "    ") for (_, text), names in same]
             lines.append(wrapped(remedy, "  → "))
         more = sum(map(len, list(texts.values())[FINDINGS_SHOWN:]))
-        yield "\n".join(lines + ([f"  and {counted(more, 'tensor')} more; --json lists them all"] if more else []))
+        yield "\n".join(lines + ([f"  and {fmt.counted(more, 'tensor')} more; --json lists them all"] if more else []))
 
 
 def export_json(target: str, plan: Plan, written: Report) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def print_export(plan: Plan, written: Report) -> None:
     packed = sum(row.scheme is not None for row in plan.rows)
     at = "" if plan.bpw is None else f" at {plan.bpw:.3f} bits a weight"
     print(f"wrote {printable(str(written.path))}: {_share(written.nbytes, plan.original_nbytes)}")
-    print(f"{counted(packed, 'tensor')} quantized{at}; read back, and every tensor is as it was meant")
+    print(f"{fmt.counted(packed, 'tensor')} quantized{at}; read back, and every tensor is as it was meant")
     notes: dict[str, list[str]] = defaultdict(list)
     for row in plan.rows:
         if row.note:
@@ -226,22 +226,8 @@ def wrapped(text: str, first: str = "", rest: str | None = None) -> str:
 
 
 def _share(nbytes: int, original: int) -> str:
-    of = f", {nbytes / original:.1%} of the original {size_text(original)}" if original else ""
-    return f"{size_text(nbytes)}{of}"
-
-
-def size_text(nbytes: int) -> str:
-    """`nbytes` with a decimal unit."""
-    value, units = float(nbytes), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 999.5 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{nbytes} B" if units[0] == "B" else f"{value:.3g} {units[0]}"
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """`1024 × 512`; a single number has no shape."""
-    return " × ".join(map(str, shape)) or "scalar"
+    of = f", {nbytes / original:.1%} of the original {fmt.nbytes(original)}" if original else ""
+    return f"{fmt.nbytes(nbytes)}{of}"
 
 
 def some_names(names: Sequence[str], shown: int = 3) -> str:
@@ -250,23 +236,8 @@ def some_names(names: Sequence[str], shown: int = 3) -> str:
     return listed if len(names) <= shown else f"{listed} and {len(names) - shown} more"
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 tensor`, `2 tensors`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def _sqnr(metrics: Metrics) -> str:
-    return "exact" if metrics.exact else _decibels(metrics.sqnr_db)
-
-
-def _decibels(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return _NONE
-    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else ("∞" if value > 0 else "−∞")
-
-
-def _number(value: float) -> str:
-    return _NONE if math.isnan(value) else f"{value:#.3g}"
+    return "exact" if metrics.exact else fmt.decimal(metrics.sqnr_db, 2)
 
 
 @contextmanager

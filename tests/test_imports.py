@@ -14,7 +14,7 @@ PACKAGE = Path(qinspect.__file__).parent
 
 # Bottom up. A module imports its own package and what stands in a lower row; neighbours do not know each other.
 ROWS = [
-    ("errors", "task", "registry", "tables", "__version__"),
+    ("errors", "task", "registry", "figures", "tables", "__version__"),
     ("assets", "quant"),
     ("formats", "analysis"),
     ("findings", "network"),
@@ -81,7 +81,7 @@ def test_qt_is_known_to_the_window_alone():
 
 
 def test_torch_is_known_to_its_modules_alone():
-    assert {file for file, _ in importers("torch")} == {"nn.py"}
+    assert all(file.startswith("nn/") for file, _ in importers("torch"))
 
 
 def test_numba_is_known_to_the_core_alone():

@@ -6,6 +6,7 @@ import argparse
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from qinspect import figures as fmt
 from qinspect import report, scheme_flags
 from qinspect.errors import FormatError
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
@@ -83,5 +84,5 @@ def verified(packed: Checkpoint, against: Checkpoint) -> int:
     for mismatch in mismatches:
         report.complain(f"{mismatch.name}: {mismatch.text}")
     if not mismatches:
-        print(f"{report.counted(len(packed.infos), 'tensor')}: every code, parameter and other value matches")
+        print(f"{fmt.counted(len(packed.infos), 'tensor')}: every code, parameter and other value matches")
     return int(bool(mismatches))

@@ -6,8 +6,8 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+from qinspect import figures as fmt
 from qinspect.assets import resource
-from qinspect.gui import format as fmt
 from qinspect.targets.target import Target
 
 KNOWN_ENDINGS = (".safetensors.index.json", ".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy", ".packed", ".fp32")

@@ -23,8 +23,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from qinspect import figures as fmt
 from qinspect.errors import printable
-from qinspect.gui import format as fmt
 from qinspect.gui.controller import Controller
 from qinspect.gui.destination import remark, suggested
 from qinspect.gui.names import NameDelegate

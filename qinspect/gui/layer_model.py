@@ -9,9 +9,9 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QRegularExpression, Qt
 from PySide6.QtGui import QColor
 
+from qinspect import figures as fmt
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.gui import format as fmt
 from qinspect.gui.theme import DARK, Theme
 from qinspect.session import LayerReport
 

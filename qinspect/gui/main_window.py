@@ -21,10 +21,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from qinspect import figures as fmt
 from qinspect.assets import resource
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
-from qinspect.gui import format as fmt
 from qinspect.gui import menus, panels
 from qinspect.gui import theme as themes
 from qinspect.gui.controller import Controller

@@ -8,8 +8,8 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor
 
+from qinspect import figures as fmt
 from qinspect.errors import printable
-from qinspect.gui import format as fmt
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme
 from qinspect.targets.target import Plan, PlanRow

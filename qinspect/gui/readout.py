@@ -7,8 +7,8 @@ import math
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QVBoxLayout, QWidget
 
+from qinspect import figures as fmt
 from qinspect.findings import Finding
-from qinspect.gui import format as fmt
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.limits import Limits
 from qinspect.session import Inspection, original_nbytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QProgressBar, QStatusBar, QToolButton, QWidget
 
-from qinspect.gui import format as fmt
+from qinspect import figures as fmt
 from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel
 from qinspect.gui.jobs import Job

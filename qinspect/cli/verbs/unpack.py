@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import ClassVar
 
+from qinspect import figures as fmt
 from qinspect import report
 from qinspect.cli.checkpoints import open_file
 from qinspect.cli.verb import Verb, add_output, add_stored_group_size
@@ -29,6 +30,6 @@ class Unpack(Verb):
         """All of it, or nothing is written."""
         with open_file(args) as checkpoint, report.progress("unpacking") as token:
             written = unpack(checkpoint, args.output, token)
-        tensors = report.counted(len(written.rows), "tensor")
-        print(f"wrote {printable(str(args.output))}: {tensors}, {report.size_text(written.nbytes)}")
+        tensors = fmt.counted(len(written.rows), "tensor")
+        print(f"wrote {printable(str(args.output))}: {tensors}, {fmt.nbytes(written.nbytes)}")
         return 0

@@ -10,7 +10,7 @@ import numpy as np
 from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtWidgets import QWidget
 
-from qinspect.gui import format as fmt
+from qinspect import figures as fmt
 from qinspect.gui.axes import number
 from qinspect.gui.image import OVERVIEW, Crop, ImagePlot, crop, diverging, limits, magnitude, spread
 from qinspect.gui.plots import ZOOM_HINT

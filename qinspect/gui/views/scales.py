@@ -10,7 +10,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
-from qinspect.gui import format as fmt
+from qinspect import figures as fmt
 from qinspect.gui.axes import Axis, number, plain
 from qinspect.gui.image import OVERVIEW, Crop, ImagePlot, crop, limits, pooled, sequential, spread
 from qinspect.gui.plots import ZOOM_HINT, Plot
