@@ -145,7 +145,12 @@ def _units(values: np.ndarray, block: Any, q: QTensor) -> np.ndarray:
 
     units = np.empty_like(values)
     grid, runs = block.grid, (block.layout.line, block.layout.run, block.first)
-    if grid.table is None or grid.even:
+    if grid.table is None:
+        # From the value of the lowest code on, which is the highest level where a scale is negative.
+        lowest = q.scheme.code_range[0]
+        low = (np.float32(lowest) - grid.zero) * grid.scale + grid.offset
+        view_kernels.to_code_units(values, *runs, grid.scale, low, lowest, units)
+    elif grid.even:
         view_kernels.to_code_units(values, *runs, grid.step, grid.low, q.scheme.code_range[0], units)
     else:
         view_kernels.to_table_units(values, *runs, grid.scale, grid.offset, grid.table, units)

@@ -151,9 +151,8 @@ def _figures(
     from qinspect.quant import engine
 
     if packed is not None and weights is None:
-        grid = packed.scheme.grid_of(packed.params)
-        span = (float(grid.low.min()), float(grid.high.max())) if grid.low.size else (0.0, 0.0)
-        return engine.stored_metrics(packed, token), *span
+        span = engine.level_span(packed, token.part(0, 0.1))
+        return engine.stored_metrics(packed, token.part(0.1, 1)), *span
     if weights is None:
         raise FormatError("this tensor holds no weights")
     span, rest = engine.extremes(weights, token.part(0, 0.3)), token.part(0.3, 1)

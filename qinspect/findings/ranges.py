@@ -48,8 +48,8 @@ def clipping(case: Case) -> Iterator[Finding]:
 
 
 def _clips_by_choice(scheme: Scheme) -> bool:
-    """Whether end levels lie within the range by calibration, or because scales are powers of two."""
-    if any(dtype.kind == "u" for name, dtype in scheme.param_dtypes().items() if name == "scale"):
+    """Whether end levels lie within the range by calibration, because scales are powers of two, or nobody knows why."""
+    if scheme.decode_only or any(dtype.kind == "u" for name, dtype in scheme.param_dtypes().items() if name == "scale"):
         return True
     return getattr(scheme, "calibration", "minmax") in ("absmean", "mse", "mse_ends") or bool(scheme.tensor_params())
 

@@ -15,7 +15,8 @@ TABLE = np.append(-_MAGNITUDES[:0:-1], _MAGNITUDES)
 """The 15 values, ascending; a code is an index here. Patterns 0 and 8 (−0) are the same value."""
 
 _PATTERN_OF_CODE = np.append(np.arange(15, 8, -1), np.arange(8)).astype(np.uint8)
-_CODE_OF_PATTERN = np.append(np.arange(7, 15), np.arange(7, -1, -1)).astype(np.uint8)
+CODE_OF_PATTERN = np.append(np.arange(7, 15), np.arange(7, -1, -1)).astype(np.uint8)
+"""The code of each four-bit pattern."""
 
 TABLE.flags.writeable = False
 
@@ -35,4 +36,4 @@ class E2M1Packing:
     def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Stored rows `[m, row bytes]` into codes `[m, cols]`."""
         BitPacking(4).unpack(data, layout, out)
-        out[...] = _CODE_OF_PATTERN[out]
+        out[...] = CODE_OF_PATTERN[out]

@@ -17,7 +17,6 @@ import numpy as np
 from qinspect.errors import SchemeError
 from qinspect.quant import kernels, metrics
 from qinspect.quant.blocks import Matrix, map_blocks, scratch
-from qinspect.quant.codec import decode
 from qinspect.quant.fitting import Fitted
 from qinspect.quant.layout import Layout
 from qinspect.quant.packing import DigitPacking
@@ -89,10 +88,9 @@ def dequantize(q: QTensor, rows: slice | None, out: np.ndarray | None, token: To
 
     def work(a: int, b: int) -> None:
         low, high = start + a, start + b
-        grid, first, packing = stored.grid(low, high), layout.first_run(low), q.scheme.packing
-        if isinstance(packing, DigitPacking) and packing.decode(q.data[low:high], layout, first, grid, flat[a:b]):
-            return
-        decode(q.scheme, stored.codes(low, high), layout, first, grid, flat[a:b])
+        grid, first = stored.grid(low, high), layout.first_run(low)
+        if not stored.decode_digits(low, high, first, grid, flat[a:b]):
+            q.scheme.decode(stored.codes(low, high), layout, first, grid, flat[a:b])
 
     map_blocks(work, stop - start, layout.cols, token)
     return values
@@ -123,6 +121,18 @@ def count(q: QTensor, token: Token | None = None) -> np.ndarray:
 def stored_metrics(q: QTensor, token: Token | None = None) -> metrics.Metrics:
     """What can be said of `q` without a reference: size and the use of its codes; every error figure is NaN."""
     return metrics.without_reference(count(q, token), math.prod(q.shape), q.nbytes, q.params)
+
+
+def level_span(q: QTensor, token: Token | None = None) -> tuple[float, float]:
+    """The lowest and the highest value that any code of `q` stands for (0, 0 of an empty tensor)."""
+    stored = _Stored(q)
+
+    def work(start: int, stop: int) -> tuple[float, float]:
+        grid = stored.grid(start, stop)
+        return float(grid.low.min()), float(grid.high.max())
+
+    ends = map_blocks(work, stored.layout.rows, stored.layout.cols, token)
+    return min((low for low, _ in ends), default=0.0), max((high for _, high in ends), default=0.0)
 
 
 def extremes(w: Any, token: Token | None = None) -> tuple[float, float]:
@@ -166,7 +176,7 @@ def visit(q: QTensor, w: Any, work: Callable[[Block], T], token: Token | None = 
     def one(start: int, stop: int) -> T:
         found, grid, first = stored.codes(start, stop), stored.grid(start, stop), layout.first_run(start)
         decoded = scratch("decoded", found.size, np.dtype(np.float32)).reshape(found.shape)
-        decode(q.scheme, found, layout, first, grid, decoded)
+        q.scheme.decode(found, layout, first, grid, decoded)
         weights = None if matrix is None else matrix.block(start, stop)
         return work(Block(start, stop, weights, decoded, found, layout, first, grid))
 
@@ -184,8 +194,15 @@ class _Stored:
         """Stored codes of some rows, in this thread's scratch memory."""
         size = (stop - start) * self.layout.cols
         found = scratch("codes", size, self.q.scheme.code_dtype).reshape(stop - start, self.layout.cols)
-        self.q.scheme.packing.unpack(self.q.data[start:stop], self.layout, found)
+        self.q.scheme.unpack(self.q, start, stop, found)
         return found
+
+    def decode_digits(self, start: int, stop: int, first: int, grid: Grid, out: np.ndarray) -> bool:
+        """Rows of base-N digits straight to weights, which is faster; False where nothing was done."""
+        packing = None if self.q.scheme.decode_only else self.q.scheme.packing
+        if not isinstance(packing, DigitPacking):
+            return False
+        return packing.decode(self.q.data[start:stop], self.layout, first, grid, out)
 
     def grid(self, start: int, stop: int) -> Grid:
         """What the codes of these rows mean."""
@@ -196,7 +213,7 @@ class _Stored:
 def _errors(scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:
     """`metrics.SUMS` of one block."""
     decoded = scratch("decoded", x.size, np.dtype(np.float32)).reshape(x.shape)
-    decode(scheme, found, layout, first, grid, decoded)
+    scheme.decode(found, layout, first, grid, decoded)
     sums = np.zeros(len(metrics.SUMS))
     kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, sums)
     sums[-1] = np.int32(kernels.largest_magnitude(decoded.view(np.int32))).view(np.float32)

@@ -64,6 +64,29 @@ class BitPacking:
             packing_kernels.unpack_bits(data, self.bits, out)
 
 
+def read_bits(stream: np.ndarray, bits: int, row_bits: int, start: int, out: np.ndarray) -> None:
+    """Codes of `bits` bits, low bits first, from a uint8 `stream` into `out` `[m, cols]`, from row `start` on.
+
+    Row `i` begins at bit `i · row_bits`, in a whole byte unless rows follow each other without padding.
+    """
+    packing = BitPacking(bits)
+    rows, cols = out.shape
+    if row_bits % 8 == 0:
+        step = row_bits // 8
+        data = stream[start * step : (start + rows - 1) * step + -(-cols * bits // 8)]
+        strides = step, 1
+        data = np.ndarray((rows, -(-cols * bits // 8)), np.uint8, data, 0, strides)
+        packing.unpack(data, Layout(rows, cols, cols, cols, (1,)), out)
+        return
+    # Eight codes fill whole bytes.
+    skipped = start * cols % 8
+    n = skipped + out.size
+    first = (start * cols - skipped) * bits // 8
+    codes = np.empty((1, n), out.dtype)
+    packing.unpack(stream[None, first : first + -(-n * bits // 8)], Layout(1, n, n, n, (1,)), codes)
+    out[...] = codes[0, skipped:].reshape(out.shape)
+
+
 def digits_per_word(levels: int) -> int:
     """How many base-`levels` digits fit a uint32: 9 for 11 levels."""
     digits = 1

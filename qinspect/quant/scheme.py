@@ -31,7 +31,8 @@ from qinspect.task import Token
 class QTensor:
     """A quantized tensor: packed bytes and the named parameter arrays they are decoded with; arrays are read-only.
 
-    `shape` is that of the original tensor; `data` is uint8 as `scheme.packing` lays it out.
+    `shape` is that of the original tensor; `data` is uint8 as `scheme.packing` lays it out, or for a decode-only scheme
+    whatever a file holds.
     """
 
     scheme: Scheme
@@ -58,7 +59,7 @@ class QTensor:
                 )
         if held:
             raise FormatError(f"a {self.scheme.name} tensor has no {', '.join(held)}")
-        if not self._possible():
+        if not self.scheme.decode_only and not self._possible():
             names = " or ".join(self.params)
             raise FormatError(f"{names} holds values that cannot be: the file is corrupt; copy or export it again")
 
@@ -74,7 +75,7 @@ class QTensor:
     @property
     def nbytes(self) -> int:
         """Everything that is stored: codes with their padding, and parameters."""
-        return self.data.nbytes + sum(array.nbytes for array in self.params.values())
+        return self.scheme.nbytes(self.shape)
 
     @property
     def bpw(self) -> float:
@@ -100,6 +101,13 @@ class Grid:
     table: np.ndarray | None = None
     even: bool = True
 
+    def of(self, sets: slice) -> Grid:
+        """The grid of some of the sets."""
+        return Grid(
+            self.scale[sets], self.zero[sets], self.offset[sets],
+            self.step[sets], self.low[sets], self.high[sets], self.table, self.even,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Scheme(ABC):
@@ -111,6 +119,8 @@ class Scheme(ABC):
     order: ClassVar[int] = 100
     centred: ClassVar[bool] = False
     """Whether parameters follow from the largest magnitude alone, and levels lie on both sides of zero."""
+    decode_only: ClassVar[bool] = False
+    """Whether nothing can be quantized with it (`decode_only.DecodeOnly`)."""
 
     def __post_init__(self) -> None:
         for parameter in self.parameters():
@@ -226,6 +236,16 @@ class Scheme(ABC):
     def bpw(self, shape: tuple[int, ...]) -> float:
         """Stored bits per weight of a tensor of `shape`."""
         return 8 * self.nbytes(shape) / max(1, math.prod(shape))
+
+    def unpack(self, q: QTensor, start: int, stop: int, out: np.ndarray) -> None:
+        """Codes, less the lowest code, of the matrix rows `start`…`stop` of `q` into `out` `[stop − start, cols]`."""
+        self.packing.unpack(q.data[start:stop], self.layout(q.shape), out)
+
+    def decode(self, codes: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> None:
+        """What a block of such codes stands for: float32 into `out`, of the same shape; its first run is `first`."""
+        from qinspect.quant import codec
+
+        codec.decode(self, codes, layout, first, grid, out)
 
     def quantize(self, w: Any, *, importance: Any = None, token: Token | None = None) -> QTensor:
         """Codes and parameters of `w`, a float array or torch tensor of any shape.

@@ -44,14 +44,15 @@ def _choose(checkpoint: Checkpoint, info: TensorInfo, recipe: Recipe, token: Tok
     """The recipe's word, unless the scheme itself declines and the rule does not insist."""
     rule = recipe.rule_for(info)
     scheme = rule.scheme if rule else None
-    stays = _stored_scheme(checkpoint, info)
+    held = _stored_scheme(checkpoint, info)
+    stays = None if held is None or held.decode_only else held
     if rule is None or scheme is None:
-        return Choice(info, stays, _why_unchanged(info))
+        return Choice(info, stays, _why_decoded(info) if held is not stays else _why_unchanged(info))
     if stays is not None and same_scheme(scheme, stays):
         return Choice(info, stays, _why_unchanged(info))
     if not rule.names(info) and (reason := _declined(checkpoint, info, scheme, token)):
         return Choice(info, stays, f"the {scheme.name} scheme leaves it alone: {reason}")
-    again = f"packed already: decoded from {info.qtype} and quantized again" if stays else ""
+    again = f"packed already: decoded from {info.qtype} and quantized again" if held else ""
     return Choice(info, scheme, "; ".join(filter(None, (again, _ragged(info, scheme)))))
 
 
@@ -61,6 +62,10 @@ def _stored_scheme(checkpoint: Checkpoint, info: TensorInfo) -> Scheme | None:
         return None
     held = checkpoint.load(info.name, slice(0, 1) if len(info.shape) > 1 else None)
     return held.scheme if isinstance(held, QTensor) else None
+
+
+def _why_decoded(info: TensorInfo) -> str:
+    return f"packed as {info.qtype}, which is read and not written: decoded to {info.dtype}"
 
 
 def _why_unchanged(info: TensorInfo) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import ml_dtypes
 import numpy as np
 
 from qinspect.errors import ExportError
@@ -14,7 +13,7 @@ from qinspect.formats.dtypes import numpy_dtype
 from qinspect.quant.scheme import QTensor
 from qinspect.targets.blueprint import Blueprint, Stored
 from qinspect.targets.choice import Choice
-from qinspect.targets.packed import packed
+from qinspect.targets.packed import packed, within
 from qinspect.targets.read_back import Content
 from qinspect.targets.safetensors_file import SafetensorsFile
 from qinspect.targets.sources import kept_metadata
@@ -55,7 +54,7 @@ class Fp32Safetensors(TensorFile):
         dtype = numpy_dtype(self.stored_dtype(row))
         if not isinstance(held, QTensor):
             return _converted(held, dtype)
-        return _within(held.scheme.dequantize(held, token=token), dtype)
+        return within(held.scheme.dequantize(held, token=token), dtype)
 
     def arrays(self, content: Content) -> list[np.ndarray]:
         """The weights."""
@@ -74,11 +73,3 @@ def _converted(weights: np.ndarray, dtype: np.dtype) -> np.ndarray:
             return weights.astype(dtype, copy=False)
     except FloatingPointError:
         raise ExportError(f"there are weights that {dtype.name} cannot hold; unpack keeps the type they have") from None
-
-
-def _within(decoded: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Decoded float32 weights in the original type; one that rounding put just beyond its range becomes its end."""
-    if dtype == decoded.dtype:
-        return decoded
-    limit = min(float(ml_dtypes.finfo(dtype).max), float(np.finfo(decoded.dtype).max))
-    return np.clip(decoded, -limit, limit, out=decoded).astype(dtype)

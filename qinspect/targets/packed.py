@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import ml_dtypes
 import numpy as np
 
-from qinspect.formats.dtypes import dtype_name
+from qinspect.formats.dtypes import dtype_name, numpy_dtype
 from qinspect.formats.native import LayerRecord, array_names, codebook_name, prefix_of
 from qinspect.quant.scheme import QTensor
 from qinspect.quant.schemes.base_n import BaseN, codebook
@@ -35,7 +36,10 @@ class Packed(TensorFile):
 
     def content(self, row: PlanRow, held: Content, token: Token) -> Content:
         """The codes, made now unless the source has just these."""
-        return packed(row, held, token)
+        held = packed(row, held, token)
+        if row.scheme is None and isinstance(held, QTensor):
+            return within(held.scheme.dequantize(held, token=token), numpy_dtype(row.dtype))
+        return held
 
     def arrays(self, content: Content) -> list[np.ndarray]:
         """In the order of `stored`."""
@@ -52,6 +56,14 @@ def packed(row: PlanRow, held: Content, token: Token) -> Content:
     if isinstance(held, QTensor):
         held = held.scheme.dequantize(held, token=token)
     return row.scheme.quantize(held, token=token)
+
+
+def within(decoded: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Decoded float32 weights in the original type; one that rounding put just beyond its range becomes its end."""
+    if dtype == decoded.dtype:
+        return decoded
+    limit = min(float(ml_dtypes.finfo(dtype).max), float(np.finfo(decoded.dtype).max))
+    return np.clip(decoded, -limit, limit, out=decoded).astype(dtype)
 
 
 def records(rows: Sequence[PlanRow]) -> dict[str, LayerRecord]:
