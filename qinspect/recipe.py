@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +21,8 @@ from qinspect.formats.checkpoint import FLOATING, TensorInfo
 from qinspect.quant.scheme import Scheme, scheme_from_json
 
 VERSION = 1
+ALL = "*"
+"""The pattern of every layer; a rule of it at the end is the base of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,62 @@ class Recipe:
     @classmethod
     def of(cls, scheme: Scheme | None) -> Self:
         """One scheme for every tensor that is quantized by default."""
-        return cls((Rule("*", scheme),))
+        return cls((Rule(ALL, scheme),))
+
+    @cached_property
+    def _exact(self) -> dict[str, int]:
+        """The first rule with each pattern, which may be a tensor's very name."""
+        return {rule.match: at for at, rule in reversed(list(enumerate(self.rules)))}
+
+    @cached_property
+    def _globs(self) -> list[tuple[int, Callable[[str], object]]]:
+        """The rules with wildcards: there are few of them, however many tensors have a rule of their own."""
+        globs = [(at, rule.match) for at, rule in enumerate(self.rules) if re.search(r"[*?\[]", rule.match)]
+        return [(at, re.compile(translate(match)).match) for at, match in globs]
+
+    def position(self, info: TensorInfo) -> int | None:
+        """Which rule decides on `info`, from 0; None where none applies."""
+        named = self._exact.get(info.name)
+        if named is not None and not self.rules[named].applies(info):
+            named = None
+        if info.quantizable or info.qtype is not None:
+            for at, fits in self._globs:
+                if named is not None and named < at:
+                    break
+                if fits(info.name):
+                    return at
+        return named
 
     def rule_for(self, info: TensorInfo) -> Rule | None:
         """The rule that decides on `info`."""
-        return next((rule for rule in self.rules if rule.applies(info)), None)
+        at = self.position(info)
+        return None if at is None else self.rules[at]
 
     def scheme_for(self, info: TensorInfo) -> Scheme | None:
         """The scheme for `info`; None leaves it as it is."""
         rule = self.rule_for(info)
         return rule.scheme if rule else None
+
+    @property
+    def base(self) -> Scheme | None:
+        """The scheme of all layers that have no rule of their own."""
+        return next((rule.scheme for rule in reversed(self.rules) if rule.match == ALL), None)
+
+    def put(self, matches: Iterable[str], scheme: Scheme | None, infos: Iterable[TensorInfo]) -> Recipe:
+        """With rules for `matches` on top. Rules that decided on some of `infos` and now on none go, but the base."""
+        infos = list(infos)
+        new = [Rule(match, scheme) for match in dict.fromkeys(matches)]
+        kept = [rule for rule in self.rules if rule.match not in {rule.match for rule in new}]
+        merged = Recipe((*new, *kept))
+        idle = self._deciding(infos) - merged._deciding(infos)
+        return Recipe((*new, *(rule for rule in kept if rule not in idle or rule.match == ALL)))
+
+    def _deciding(self, infos: Iterable[TensorInfo]) -> set[Rule]:
+        return {self.rules[at] for at in map(self.position, infos) if at is not None}
+
+    def replace(self, at: int, rule: Rule) -> Recipe:
+        """With another rule in the place of one."""
+        return Recipe((*self.rules[:at], rule, *self.rules[at + 1 :]))
 
     def to_json(self) -> dict[str, Any]:
         """As a recipe file holds it."""
@@ -99,6 +149,21 @@ class Recipe:
             raise ExportError(
                 f"the recipe cannot be written: {error.strerror}; choose another place", path=path
             ) from error
+
+
+def kind_of(name: str) -> str:
+    """`h.*.attn.weight` for `h.3.attn.weight`: what layers of the same kind in other blocks share."""
+    return ".".join(ALL if word.isdecimal() else word for word in name.split("."))
+
+
+def patterns_for(names: Sequence[str], infos: Iterable[TensorInfo]) -> tuple[str, ...]:
+    """Few patterns that match just these layers among `infos`: kinds where all of a kind are meant, else names."""
+    usual = [info.name for info in infos if info.quantizable or info.qtype is not None]
+    wanted, kinds = set(names), {name: kind_of(name) for name in names}
+    taken = {kind: {name for name in usual if fnmatchcase(name, kind)} for kind in set(kinds.values())}
+    whole = {kind for kind, matched in taken.items() if len(matched) > 1 and matched <= wanted}
+    patterns = (kind if kind in whole and name in taken[kind] else name for name, kind in kinds.items())
+    return tuple(dict.fromkeys(patterns))
 
 
 def _rule(number: int, value: Any) -> Rule:

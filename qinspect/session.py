@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from qinspect.network import Network, accuracy, decoded, find_test_set, load_tes
 from qinspect.quant.limits import Limits, limits_of, own_noise
 from qinspect.quant.metrics import Metrics, decibels
 from qinspect.quant.scheme import QTensor, Scheme
+from qinspect.recipe import Recipe
 from qinspect.task import Token
 
 SAMPLE = 1 << 18
@@ -234,6 +236,17 @@ def original_nbytes(info: TensorInfo) -> int:
     return 4 * info.size if info.qtype else info.nbytes
 
 
+def stored_nbytes(info: TensorInfo, scheme: Scheme | None) -> int:
+    """Bytes that a tensor takes under `scheme`; None leaves it as it is in the file."""
+    return info.nbytes if scheme is None else _nbytes(scheme, info.shape)
+
+
+@lru_cache(1 << 16)
+def _nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
+    """Many layers have the same shape."""
+    return scheme.nbytes(shape)
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """Share of a test set that a network gets right, with its weights as they are and as they decode."""
@@ -248,7 +261,7 @@ def has_test_set(checkpoint: Checkpoint) -> bool:
     return find_test_set(checkpoint.path) is not None and Network.of(checkpoint) is not None
 
 
-def evaluate(checkpoint: Checkpoint, scheme: Scheme | None, token: Token | None = None) -> Accuracy:
+def evaluate(checkpoint: Checkpoint, recipe: Recipe, token: Token | None = None) -> Accuracy:
     """Run the checkpoint's network on its test set, as it is and quantized as an export would do it."""
     network, path = Network.of(checkpoint), find_test_set(checkpoint.path)
     if network is None or path is None:
@@ -258,12 +271,16 @@ def evaluate(checkpoint: Checkpoint, scheme: Scheme | None, token: Token | None 
 
     def quantized(name: str) -> np.ndarray | None:
         weights = tensors(name)
-        info = checkpoint.info(name) if weights is not None else None
-        if weights is None or info is None or scheme is None or not (info.quantizable or info.qtype):
+        if weights is None:
+            return None
+        info = checkpoint.info(name)
+        rule = recipe.rule_for(info)
+        if rule is None or rule.scheme is None:
             return weights
         low, high = float(weights.min()), float(weights.max())
-        alone = scheme.leaves_alone(low, high) is not None
-        return weights if alone else scheme.dequantize(scheme.quantize(weights, token=token), token=token)
+        if not rule.names(info) and rule.scheme.leaves_alone(low, high) is not None:
+            return weights
+        return rule.scheme.dequantize(rule.scheme.quantize(weights, token=token), token=token)
 
     before, after = (accuracy(network.forward(x, source), y) for source in (tensors, quantized))
     return Accuracy(before, after, len(y))
@@ -303,20 +320,32 @@ class Session:
             raise FormatError("no checkpoint is open")
         return Request(self.checkpoint, info, scheme, self.reference)
 
-    def layers(self, scheme: Scheme | None) -> list[Request]:
-        """The layers that figures are shown of: packed ones as stored, or all that `scheme` would quantize."""
-        infos = self.checkpoint.infos if self.checkpoint else ()
-        chosen = [info for info in infos if (info.qtype if scheme is None else info.qtype or info.quantizable)]
-        return [self.request(info, scheme) for info in chosen]
+    @property
+    def infos(self) -> tuple[TensorInfo, ...]:
+        """The tensors of the open file."""
+        return self.checkpoint.infos if self.checkpoint else ()
 
-    def reports_under(self, scheme: Scheme | None) -> list[LayerReport]:
+    def layers(self, recipe: Recipe) -> list[Request]:
+        """The layers that figures are shown of: all that `recipe` quantizes, and packed ones that stay as stored."""
+        chosen = [(info, recipe.scheme_for(info)) for info in self.infos]
+        return [self.request(info, scheme) for info, scheme in chosen if scheme is not None or info.qtype]
+
+    def reports_under(self, recipe: Recipe) -> list[LayerReport]:
         """What was measured of `layers` so far."""
-        keys = [request.key for request in self.layers(scheme)]
+        keys = [request.key for request in self.layers(recipe)]
         return [self.reports[key] for key in keys if key in self.reports]
 
-    def missing(self, scheme: Scheme | None) -> list[Request]:
+    def missing(self, recipe: Recipe) -> list[Request]:
         """Those of `layers` that have not been measured yet."""
-        return [request for request in self.layers(scheme) if request.key not in self.reports]
+        return [request for request in self.layers(recipe) if request.key not in self.reports]
+
+    def total(self, recipe: Recipe) -> Total:
+        """The whole file under `recipe`, with all that is left alone; SQNR of what was measured of `layers` so far."""
+        nbytes = sum(stored_nbytes(info, recipe.scheme_for(info)) for info in self.infos)
+        size = sum(info.size for info in self.infos)
+        before = sum(original_nbytes(info) for info in self.infos)
+        measured = total(self.reports_under(recipe))
+        return replace(measured, nbytes=nbytes, bpw=8 * nbytes / max(1, size), original_nbytes=before)
 
 
 def measure_all(requests: list[Request], token: Token | None = None) -> Iterator[LayerReport]:

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qinspect.errors import ExportError, SchemeError
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.quant.scheme import make_scheme
-from qinspect.recipe import Recipe, Rule
+from qinspect.recipe import Recipe, Rule, patterns_for
 
 BASE11 = make_scheme("base11", group_size=126)
 INT4 = make_scheme("symmetric", bits=4, granularity="group", group_size=64)
@@ -110,3 +112,49 @@ def test_a_file_that_is_not_there(tmp_path):
         Recipe.load(tmp_path / "r.json")
     with pytest.raises(ExportError, match="cannot be written"):
         Recipe.of(None).save(tmp_path / "no" / "r.json")
+
+
+NAMES = ["h.0.q", "h.1.q", "h.0.k", "head", "h[0]", "h0", "norm"]
+PATTERNS = [*NAMES, "*", "h.*.q", "h.?.k", "h[0]", "*0*", "no.*"]
+
+
+@given(st.lists(st.sampled_from(PATTERNS), max_size=6), st.sampled_from(NAMES), st.sampled_from(["2d", "1d", "int"]))
+def test_the_rule_found_is_the_first_that_applies(patterns, name, kind):
+    tensor = info(name, (8,) if kind == "1d" else (8, 8), "I64" if kind == "int" else "F32")
+    rules = tuple(Rule(pattern, INT4) for pattern in patterns)
+    expected = next((at for at, rule in enumerate(rules) if rule.applies(tensor)), None)
+    assert Recipe(rules).position(tensor) == expected
+
+
+LAYERS = [info(f"h.{n}.{part}.weight") for n in (0, 1, 10) for part in ("q", "k")] + [info("head"), info("norm", (8,))]
+
+
+def test_a_rule_that_is_put_on_top_takes_the_place_of_those_it_leaves_nothing():
+    recipe = Recipe.of(BASE11).put(["head"], None, LAYERS)
+    assert recipe == Recipe((Rule("head", None), Rule("*", BASE11)))
+    recipe = recipe.put(["h.0.q.weight"], INT4, LAYERS).put(["head"], INT4, LAYERS)
+    assert [rule.match for rule in recipe.rules] == ["head", "h.0.q.weight", "*"]
+    assert recipe.put(["h.*.q.weight"], BASE11, LAYERS) == Recipe(
+        (Rule("h.*.q.weight", BASE11), Rule("head", INT4), Rule("*", BASE11))
+    )
+    assert recipe.put(["*"], INT4, LAYERS) == Recipe.of(INT4)
+
+
+def test_a_rule_of_a_vector_and_one_that_never_decided_stay():
+    recipe = Recipe((Rule("norm", INT4), Rule("other.*", INT4), Rule("*", BASE11)))
+    assert recipe.put(["*"], INT4, LAYERS) == Recipe((Rule("*", INT4), Rule("norm", INT4), Rule("other.*", INT4)))
+
+
+def test_the_base_stays_below_rules_that_leave_it_nothing():
+    recipe = Recipe.of(BASE11).put(["h*"], INT4, LAYERS)
+    assert recipe.base == BASE11
+    assert Recipe((Rule("h*", INT4),)).base is None
+
+
+def test_layers_of_one_kind_share_a_pattern_where_all_of_them_are_meant():
+    queries = [f"h.{n}.q.weight" for n in (0, 1, 10)]
+    assert patterns_for([*queries, "head"], LAYERS) == ("h.*.q.weight", "head")
+    assert patterns_for(queries[:2], LAYERS) == tuple(queries[:2])
+    nested = [*LAYERS, info("h.0.x.q.weight")]  # a star spans dots
+    assert patterns_for(queries, nested) == tuple(queries)
+    assert patterns_for(["norm"], LAYERS) == ("norm",)

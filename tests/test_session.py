@@ -12,6 +12,7 @@ from qinspect import session
 from qinspect.errors import FormatError, SchemeError
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.quant.scheme import QTensor, make_scheme
+from qinspect.recipe import Recipe, Rule
 from qinspect.task import Cancelled, Token
 
 BASE11 = make_scheme("base11", group_size=64)
@@ -159,7 +160,7 @@ class TestMeasureAll:
     def test_layers_in_order_and_progress_once_from_start_to_end(self, plain, monkeypatch):
         monkeypatch.setattr("os.cpu_count", lambda: 1)
         told = []
-        requests = opened(plain).layers(make_scheme("symmetric"))
+        requests = opened(plain).layers(Recipe.of(make_scheme("symmetric")))
         reports = list(session.measure_all(requests, Token(told.append)))
         assert [report.info.name for report in reports] == ["weight", "half", "broken"]
         assert [report.error is None for report in reports] == [True, True, False]
@@ -168,7 +169,7 @@ class TestMeasureAll:
 
     def test_cancel(self, plain):
         token = Token()
-        reports = session.measure_all(opened(plain).layers(BASE11), token)
+        reports = session.measure_all(opened(plain).layers(Recipe.of(BASE11)), token)
         next(reports)
         token.cancel()
         with pytest.raises(Cancelled):
@@ -218,7 +219,7 @@ class TestInspect:
 
 class TestTotal:
     def test_energies_add_up(self, plain, w):
-        reports = list(session.measure_all(opened(plain).layers(BASE11)))
+        reports = list(session.measure_all(opened(plain).layers(Recipe.of(BASE11))))
         total = session.total(reports)
         x = [w.astype(np.float64), plain.load("half").astype(np.float64)]
         e = [BASE11.dequantize(BASE11.quantize(part)) - part for part in x]
@@ -232,33 +233,52 @@ class TestTotal:
         assert session.total([]).to_json() == {"sqnr_db": None, "bpw": 0, "nbytes": 0, "original_nbytes": 0}
 
     def test_packed_layers_without_originals(self, packed):
-        total = session.total(session.measure_all(opened(packed).layers(None)))
+        total = session.total(session.measure_all(opened(packed).layers(Recipe.of(None))))
         assert total.sqnr_db is None
         assert total.nbytes == BASE11.nbytes((300, 640))
         assert total.original_nbytes == 4 * 300 * 640
 
     def test_no_error_at_all(self):
         checkpoint = Held(weight=np.ones((2, 2), np.float32))
-        total = session.total(session.measure_all(opened(checkpoint).layers(make_scheme("symmetric"))))
+        total = session.total(session.measure_all(opened(checkpoint).layers(Recipe.of(make_scheme("symmetric")))))
         assert total.sqnr_db == math.inf
         assert total.to_json()["sqnr_db"] is None
 
 
 class TestSession:
     def test_layers(self, plain, packed):
-        assert [r.info.name for r in opened(plain).layers(BASE11)] == ["weight", "half", "broken"]
-        assert opened(plain).layers(None) == []
-        assert [r.info.name for r in opened(packed).layers(None)] == ["weight"]
-        assert [r.info.name for r in opened(packed).layers(BASE11)] == ["weight"]
+        assert [r.info.name for r in opened(plain).layers(Recipe.of(BASE11))] == ["weight", "half", "broken"]
+        assert opened(plain).layers(Recipe.of(None)) == []
+        assert [r.info.name for r in opened(packed).layers(Recipe.of(None))] == ["weight"]
+        assert [r.info.name for r in opened(packed).layers(Recipe.of(BASE11))] == ["weight"]
 
     def test_reports_are_kept_by_layer_and_scheme(self, plain):
         current = opened(plain)
-        first = current.missing(BASE11)[0]
+        first = current.missing(Recipe.of(BASE11))[0]
         report = session.measure(first)
         current.reports[first.key] = report
-        assert first.key not in [request.key for request in current.missing(BASE11)]
-        assert current.reports_under(BASE11) == [report]
-        assert len(current.missing(make_scheme("base11"))) == 3
+        assert first.key not in [request.key for request in current.missing(Recipe.of(BASE11))]
+        assert current.reports_under(Recipe.of(BASE11)) == [report]
+        assert len(current.missing(Recipe.of(make_scheme("base11")))) == 3
+
+    def test_layers_each_under_their_own_scheme(self, plain, packed):
+        int4 = make_scheme("symmetric", bits=4)
+        recipe = Recipe((Rule("half", int4), Rule("bias", int4), Rule("broken", None), Rule("*", BASE11)))
+        found = {request.info.name: request.scheme for request in opened(plain).layers(recipe)}
+        assert found == {"weight": BASE11, "half": int4, "bias": int4}
+        assert [r.scheme for r in opened(packed).layers(Recipe((Rule("weight", int4),)))] == [int4]
+        assert [r.scheme for r in opened(packed).layers(Recipe((Rule("weight", None),)))] == [None]
+
+    def test_a_total_counts_what_is_left_alone(self, plain):
+        current, recipe = opened(plain), Recipe((Rule("weight", BASE11), Rule("*", None)))
+        report = report_of(plain, "weight", BASE11)
+        current.reports["weight", BASE11] = report
+        total = current.total(recipe)
+        rest = sum(info.nbytes for info in plain.infos if info.name != "weight")
+        assert total.nbytes == BASE11.quantize(plain.load("weight")).nbytes + rest
+        assert total.bpw == 8 * total.nbytes / sum(info.size for info in plain.infos)
+        assert total.sqnr_db == report.metrics.sqnr_db
+        assert current.total(Recipe.of(BASE11)).sqnr_db == report.metrics.sqnr_db  # of what is measured so far
 
     def test_what_was_open_is_closed(self, plain, packed):
         current = opened(packed, plain)
@@ -279,7 +299,7 @@ class TestSession:
 
     def test_nothing_open(self, plain):
         current = session.Session()
-        assert current.layers(BASE11) == []
+        assert current.layers(Recipe.of(BASE11)) == []
         with pytest.raises(FormatError, match="no checkpoint is open"):
             current.request(plain.infos[0], BASE11)
 
@@ -287,7 +307,7 @@ class TestSession:
 class TestRealFile:
     def test_the_sample(self, digits):
         with qinspect.open_checkpoint(digits) as checkpoint:
-            reports = list(session.measure_all(opened(checkpoint).layers(make_scheme("base11"))))
+            reports = list(session.measure_all(opened(checkpoint).layers(Recipe.of(make_scheme("base11")))))
             assert len(reports) > 2
             for report in reports:
                 w = np.array(checkpoint.load(report.info.name))
@@ -296,8 +316,10 @@ class TestRealFile:
     def test_accuracy(self, digits):
         with qinspect.open_checkpoint(digits) as checkpoint:
             assert session.has_test_set(checkpoint)
-            fine = session.evaluate(checkpoint, make_scheme("symmetric", bits=8, granularity="channel"))
-            coarse = session.evaluate(checkpoint, make_scheme("symmetric", bits=2))
+            fine = session.evaluate(checkpoint, Recipe.of(make_scheme("symmetric", bits=8, granularity="channel")))
+            coarse = session.evaluate(checkpoint, Recipe.of(make_scheme("symmetric", bits=2)))
+            alone = session.evaluate(checkpoint, Recipe((Rule("*", None), Rule("*", make_scheme("symmetric", bits=2)))))
         assert fine.before == coarse.before >= 0.96
+        assert alone.after == alone.before
         assert fine.after == pytest.approx(fine.before, abs=0.01)
         assert coarse.after < 0.7

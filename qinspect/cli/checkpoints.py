@@ -65,7 +65,7 @@ def measured(session: Session, scheme: Scheme | None, layers: str | None = None)
 
 def _requests(session: Session, scheme: Scheme | None, layers: str | None) -> list[Request]:
     if layers is None or session.checkpoint is None:
-        return session.layers(scheme)
+        return session.layers(Recipe.of(scheme))
     return [session.request(info, scheme) for info in named_like(session.checkpoint, layers)]
 
 

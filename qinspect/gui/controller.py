@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
+from qinspect.gui.history import History, change_words
 from qinspect.gui.jobs import Job, Lane
+from qinspect.gui.scopes import Place, Scope, shared_words
 from qinspect.gui.work import sentence, warm_up
 from qinspect.quant.scheme import Scheme, make_scheme
-from qinspect.recipe import Recipe
+from qinspect.recipe import ALL, Recipe, Rule, patterns_for
 from qinspect.session import (
+    Accuracy,
     Inspection,
     LayerReport,
     Request,
@@ -47,7 +50,9 @@ class Controller(QObject):
     closed = Signal()
     failed = Signal(str)
     selected = Signal(object)  # TensorInfo | None
-    chosen = Signal(object)  # Scheme | None
+    recipe_changed = Signal(object)  # Recipe
+    chosen = Signal(object)  # Scheme | None: what the selected layer is shown under, None as it is stored
+    place_changed = Signal()  # what a change of the scheme would be for
     inspected = Signal(object)  # Inspection
     uninspectable = Signal(str)
     reported = Signal(object)  # LayerReport
@@ -67,8 +72,13 @@ class Controller(QObject):
         self.session = Session()
         self.preview = Lane("preview", self, newest_only=True)
         self.bulk = Lane("bulk", self)
-        self.scheme: Scheme | None = make_scheme("base11")
+        self.history = History(self)
         self.info: TensorInfo | None = None
+        self.scope = Scope.ALL
+        self.selection: tuple[str, ...] = ()
+        self._trial = make_scheme("base11")
+        self._shown: Request | None = None
+        self._accuracies: dict[Recipe, Accuracy] = {}
         self._opening: Job | None = None
         self._analysis: Job | None = None
         self._planning: Job | None = None
@@ -76,6 +86,7 @@ class Controller(QObject):
         self._refine = _timer(self, REFINE_DELAY_MS, self._request_exact)
         self._analyse = _timer(self, ANALYSE_DELAY_MS, self._start_analysis)
         self.bulk.progressed.connect(self._on_progress)
+        self.history.changed.connect(self._on_recipe)
 
     @property
     def busy(self) -> bool:
@@ -119,14 +130,15 @@ class Controller(QObject):
         old, reference = self.session.checkpoint, self.session.reference
         again = old is not None and old.path == checkpoint.path
         self.session.open(checkpoint)
-        self.info = None
+        self.info, self.selection = None, ()
+        self._accuracies.clear()
         self.evaluated.emit(None)
-        if self.packed_infos and not again:
-            self.scheme = None
-        elif self.scheme is None and not self.packed_infos:
-            self.scheme = make_scheme("base11")
+        if not again:
+            self.history.reset(self._first_recipe())
         self.opened.emit(checkpoint)
+        self.recipe_changed.emit(self.recipe)
         self.chosen.emit(self.scheme)
+        self.place_changed.emit()
         self._start_analysis()
         if again and reference is not None:
             self.attach(reference.path)
@@ -145,9 +157,87 @@ class Controller(QObject):
             return
         self.session.attach(reference)
         self.attached.emit(reference, matched, len(packed))
-        self._changed()
+        self._stop_analysis()
+        self.recipe_changed.emit(self.recipe)
+        self._request_preview()
+        self._analyse.start()
 
-    # Choosing.
+    # The recipe.
+
+    @property
+    def recipe(self) -> Recipe:
+        """What every layer is seen under and exported with."""
+        return self.history.recipe
+
+    def _first_recipe(self) -> Recipe:
+        """For a file just opened: a packed one as it is stored, another as before, as far as that says anything."""
+        if self.packed_infos:
+            return Recipe.of(None)
+        recipe, infos = self.recipe, self.session.infos
+        deciding = {recipe.position(info) for info in infos}
+        kept = [rule for at, rule in enumerate(recipe.rules) if rule.match != ALL and at in deciding]
+        return Recipe((*kept, Rule(ALL, recipe.base or self._trial)))
+
+    def set_recipe(self, recipe: Recipe, text: str, gesture: int | None = None) -> None:
+        """Let another recipe hold; `text` names the step for undo, changes of one `gesture` are one step."""
+        self.history.push(recipe, text, gesture)
+
+    def apply(
+        self, scheme: Scheme | None, where: str | Iterable[str] = ALL, text: str = "", gesture: int | None = None
+    ) -> None:
+        """Give a scheme (None leaves alone) to a pattern, or to the layers of these names."""
+        infos = self.session.infos
+        names = [where] if isinstance(where, str) else list(where)
+        matches = names if isinstance(where, str) else patterns_for(names, infos)
+        whom = "all layers" if where == ALL else shared_words(names)
+        words = text or f"{'leave alone' if scheme is None else scheme.label} for {whom}"
+        self._note(scheme)
+        self.set_recipe(self.recipe.put(matches, scheme, infos), words, gesture)
+
+    def choose(self, scheme: Scheme | None, gesture: int | None = None) -> None:
+        """Give a scheme to what the scope reaches; None leaves those layers as they are stored."""
+        place = self.place
+        scope = place.offered()[self.scope]
+        text = f"{change_words(self.scheme, scheme)} for {place.title(scope)}"
+        at = None if self.info is None else self.recipe.position(self.info)
+        if scope == Scope.RULE and at is not None:
+            self._note(scheme)
+            self.set_recipe(self.recipe.replace(at, Rule(self.recipe.rules[at].match, scheme)), text, gesture)
+        else:
+            self.apply(scheme, ALL if scope == Scope.ALL else place.reach(scope), text, gesture)
+
+    def _note(self, scheme: Scheme | None) -> None:
+        """Remember what layers that the recipe leaves alone are shown under."""
+        self._trial = scheme or self._trial
+
+    def set_scope(self, scope: Scope) -> None:
+        """What `choose` is for from now on."""
+        self.scope = scope
+        self.place_changed.emit()
+
+    def set_selection(self, names: Iterable[str]) -> None:
+        """The layers that a person has selected together."""
+        self.selection = tuple(names)
+        self.place_changed.emit()
+
+    @property
+    def place(self) -> Place:
+        """What a change of the scheme may be for."""
+        return Place(self.session.infos, self.info, self.selection, self.recipe)
+
+    def _on_recipe(self, recipe: Recipe) -> None:
+        self._stop_analysis()
+        self.recipe_changed.emit(recipe)
+        self.chosen.emit(self.scheme)
+        self.place_changed.emit()
+        if not self._same_request():
+            self._request_preview()
+        if self.session.missing(recipe):
+            self._analyse.start()
+        elif self.session.checkpoint is not None:
+            self._on_analysed(None)
+
+    # Choosing a layer.
 
     def select(self, name: str | None) -> None:
         """Look at a layer."""
@@ -157,26 +247,29 @@ class Controller(QObject):
             return
         self.info = info
         self.selected.emit(info)
+        self.chosen.emit(self.scheme)
+        self.place_changed.emit()
         self._request_preview()
 
-    def choose(self, scheme: Scheme | None) -> None:
-        """Look through another scheme; None shows packed layers as they are stored."""
-        if scheme == self.scheme:
-            return
-        self.scheme = scheme
-        self.chosen.emit(scheme)
-        self._changed()
+    @property
+    def scheme(self) -> Scheme | None:
+        """What the recipe says of the selected layer, of all if none is; None stores it as it is."""
+        if self.info is None:
+            return self.recipe.base
+        rule = self.recipe.rule_for(self.info)
+        if rule is None and self.info.qtype is None:
+            return self._shown_anyway
+        return rule.scheme if rule else None
 
-    def _changed(self) -> None:
-        self._stop_analysis()
-        self._request_preview()
-        self._analyse.start()
+    @property
+    def _shown_anyway(self) -> Scheme:
+        """What a layer is shown under that an export leaves alone."""
+        return self.recipe.base or self._trial
 
     def effective_scheme(self, info: TensorInfo) -> Scheme | None:
         """The scheme a layer is shown under: None only for a packed layer shown as stored."""
-        if self.scheme is None and info.qtype is None:
-            return make_scheme("base11")
-        return self.scheme
+        scheme = self.recipe.scheme_for(info)
+        return self._shown_anyway if scheme is None and info.qtype is None else scheme
 
     # The selected layer.
 
@@ -185,8 +278,13 @@ class Controller(QObject):
             return None
         return self.session.request(self.info, self.effective_scheme(self.info))
 
+    def _same_request(self) -> bool:
+        """Whether the selected layer is shown under the same scheme as when it was asked for last."""
+        now, before = self._request(), self._shown
+        return now is not None and before is not None and (now.info, now.scheme) == (before.info, before.scheme)
+
     def _request_preview(self) -> None:
-        request = self._request()
+        request = self._shown = self._request()
         self._refine.stop()
         if request is None:
             self.preview.cancel_all()
@@ -217,11 +315,11 @@ class Controller(QObject):
     def _start_analysis(self) -> None:
         if self.session.checkpoint is None:
             return
-        requests = self.session.missing(self.scheme)
+        requests = self.session.missing(self.recipe)
 
         def work(token: Token, part: Emit) -> object:
-            for report in measure_all(requests, token):
-                part(report)
+            for request, report in zip(requests, measure_all(requests, token), strict=True):
+                part((request, report))
             return None
 
         title = "Measuring all layers"
@@ -249,15 +347,15 @@ class Controller(QObject):
             self._stop_analysis()
             self._analyse.start()
 
-    def _on_report(self, report: LayerReport) -> None:
-        asked = None if self.scheme is None and report.info.qtype else report.scheme
-        self.session.reports[report.info.name, asked] = report
+    def _on_report(self, part: tuple[Request, LayerReport]) -> None:
+        request, report = part
+        self.session.reports[request.key] = report
         self.reported.emit(report)
 
     @property
     def errors(self) -> dict[str, str]:
         """What kept layers from being measured, by name."""
-        reports = self.session.reports_under(self.scheme)
+        reports = self.session.reports_under(self.recipe)
         return {report.info.name: report.error for report in reports if report.error is not None}
 
     def _on_analysed(self, _: object) -> None:
@@ -267,16 +365,20 @@ class Controller(QObject):
 
     def _evaluate(self) -> None:
         """Run the network on its test set, where the checkpoint has both."""
-        checkpoint, scheme = self.session.checkpoint, self.scheme
-        if checkpoint is not None and has_test_set(checkpoint):
+        checkpoint, recipe = self.session.checkpoint, self.recipe
+        if recipe in self._accuracies:
+            self.evaluated.emit(self._accuracies[recipe])
+        elif checkpoint is not None and has_test_set(checkpoint):
 
             def work(token: Token, _: Emit) -> object:
-                return evaluate(checkpoint, scheme, token)
+                return evaluate(checkpoint, recipe, token)
 
-            self._put_analysis(Job("Running the test set", work, self._on_evaluated, self._on_error))
+            done = partial(self._on_evaluated, recipe)
+            self._put_analysis(Job("Running the test set", work, done, self._on_error))
 
-    def _on_evaluated(self, accuracy: object) -> None:
+    def _on_evaluated(self, recipe: Recipe, accuracy: Accuracy) -> None:
         self._analysis = None
+        self._accuracies[recipe] = accuracy
         self.evaluated.emit(accuracy)
 
     # Exporting.
@@ -288,7 +390,7 @@ class Controller(QObject):
             return
         self.drop_plan()
         self._pause_analysis()
-        recipe = Recipe(()) if self.scheme is None else Recipe.of(self.scheme)
+        recipe = self.recipe
         job = Job(
             "Planning the export",
             lambda token, _: targets[target]().plan(checkpoint, recipe, token),

@@ -127,7 +127,7 @@ class ExportPane(QWidget):
         self.folder.clicked.connect(self._on_folder)
         controller = self._controller
         controller.opened.connect(lambda _: self._on_opened())
-        controller.chosen.connect(lambda _: self._changed())
+        controller.recipe_changed.connect(lambda _: self._changed())
         controller.planned.connect(self._on_planned)
         controller.plan_failed.connect(self._on_plan_failed)
         controller.plan_cancelled.connect(lambda: self._on_plan_failed("Stopped; choose the target again for a plan."))

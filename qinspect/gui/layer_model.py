@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QRegularExpression, Qt
@@ -13,23 +15,26 @@ from qinspect import figures as fmt
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.theme import DARK, Theme
-from qinspect.session import LayerReport
+from qinspect.quant.scheme import Scheme
+from qinspect.session import LayerReport, stored_nbytes
 
-COLUMNS = ("Layer", "SQNR", "bpw", "Size", "!", "RMSE", "Max error", "Shape", "Type")
-NAME, SQNR, BPW, SIZE, NOTES, RMSE, MAX_ERROR, SHAPE, TYPE = range(len(COLUMNS))
+COLUMNS = ("Layer", "SQNR", "bpw", "Size", "!", "Scheme", "RMSE", "Max error", "Shape", "Type")
+NAME, SQNR, BPW, SIZE, NOTES, SCHEME, RMSE, MAX_ERROR, SHAPE, TYPE = range(len(COLUMNS))
 TIPS = (
     "Name of the tensor in the file; leading words are shortened where there is no room.",
     "Signal to quantization noise ratio: 6 dB more halve the error. Worst first.",
     "Bits per weight, everything stored counted.",
-    "Bytes under the chosen scheme, or in the file where the tensor is left alone.",
+    "Bytes under the layer's scheme, or in the file where the tensor is left alone.",
     "How many findings there are; select the layer to read them.",
+    "What the recipe makes of the layer; shown where not all layers have the same.",
     "Root mean square error of a weight.",
     "Largest error of any weight.",
     "Its dimensions.",
     "Type in the file, or how it is packed.",
 )
 LARGEST_FIRST = (BPW, SIZE, NOTES, RMSE, MAX_ERROR, SHAPE)
-LEFT_ALONE = "Left alone: only floating-point tensors of two dimensions and more are quantized."
+NEVER = "Left alone: only floating-point tensors of two dimensions and more are quantized unless a rule names them."
+BY_RECIPE = "Left alone by the recipe."
 
 # Looking these up is slow in a model's hot path.
 DISPLAY = int(Qt.ItemDataRole.DisplayRole)
@@ -52,6 +57,7 @@ class LayerModel(QAbstractTableModel):
         self.theme: Theme = DARK
         self._infos: dict[str, TensorInfo] = {}
         self._reports: dict[str, LayerReport] = {}
+        self._schemes: dict[str, Scheme | None] = {}
         self._passing: list[str] = []
         self._shown: list[str] = []
         self._rows: dict[str, int] = {}
@@ -107,6 +113,7 @@ class LayerModel(QAbstractTableModel):
     def show_infos(self, infos: tuple[TensorInfo, ...]) -> None:
         """Take over other tensors, known from headers alone; all are shown."""
         self._reports.clear()
+        self._schemes.clear()
         self._infos = {info.name: info for info in sorted(infos, key=lambda info: natural(info.name))}
         self.filter(QRegularExpression())
 
@@ -117,11 +124,18 @@ class LayerModel(QAbstractTableModel):
         self._arrange()
         self.endResetModel()
 
-    def clear_figures(self) -> None:
-        """Forget all figures: another scheme is being measured."""
-        self._reports.clear()
+    def show_schemes(self, schemes: Mapping[str, Scheme | None], reports: Iterable[LayerReport]) -> None:
+        """Take over what the recipe makes of every tensor, and what was measured of that; older figures go."""
+        self._schemes = dict(schemes)
+        self._reports = {report.info.name: report for report in reports}
         if self._shown:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(COLUMNS) - 1))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the layers that a recipe is for have different schemes."""
+        usual = (info.name for info in self._infos.values() if info.quantizable or info.qtype or self._scheme(info))
+        return len({self._schemes.get(name) for name in usual}) > 1
 
     def show_report(self, report: LayerReport) -> None:
         """Put one layer's figures in its row."""
@@ -153,6 +167,8 @@ class LayerModel(QAbstractTableModel):
         info, report = self._infos[name], self._reports.get(name)
         if column in (NAME, SHAPE, TYPE):
             return (printable(name), fmt.shape(info.shape), info.qtype or info.dtype)[(NAME, SHAPE, TYPE).index(column)]
+        if column == SCHEME:
+            return self.scheme_text(info)
         if column == NOTES and report is not None:
             return "!" if report.metrics is None else str(len(report.findings) or "")
         if column == SQNR and report is not None and report.metrics is None:
@@ -169,10 +185,9 @@ class LayerModel(QAbstractTableModel):
         m = None if report is None else report.metrics
         if column == SHAPE:
             return float(info.size)
-        if column == SIZE:
-            return float(info.nbytes if m is None else m.nbytes)
-        if column == BPW:
-            return m.bpw if m is not None else 8 * info.nbytes / info.size if info.size else None
+        if column in (SIZE, BPW):
+            nbytes = m.nbytes if m is not None else stored_nbytes(info, self._scheme(info))
+            return float(nbytes) if column == SIZE else 8 * nbytes / info.size if info.size else None
         if column == NOTES:
             return None if report is None else _gravity(report)
         if m is None:
@@ -193,15 +208,25 @@ class LayerModel(QAbstractTableModel):
 
     def _key(self, name: str, column: int) -> float | str | None:
         """What a row is sorted by: what could not be measured is worst of all."""
-        if column in (NAME, TYPE):
+        if column in (NAME, TYPE, SCHEME):
             return natural(self.text(name, column))
         report = self._reports.get(name)
         if column == SQNR and report is not None and report.metrics is None:
             return -math.inf
         return self.value(name, column)
 
+    def _scheme(self, info: TensorInfo) -> Scheme | None:
+        return self._schemes.get(info.name)
+
     def _alone(self, info: TensorInfo) -> bool:
-        return not (info.quantizable or info.qtype)
+        """Whether an export passes a tensor on that is not packed."""
+        usual = info.quantizable and info.name not in self._schemes  # until the recipe is known
+        return not (usual or self._scheme(info) or info.qtype)
+
+    def scheme_text(self, info: TensorInfo) -> str:
+        """What the recipe makes of a tensor."""
+        scheme = self._scheme(info)
+        return _label(scheme) if scheme else "as stored" if info.qtype else "left alone"
 
     def _colour(self, name: str, column: int) -> QColor | None:
         report = self._reports.get(name)
@@ -222,7 +247,7 @@ class LayerModel(QAbstractTableModel):
         if column == SIZE:
             return f"{self.value(name, SIZE):,.0f} bytes; {info.nbytes:,} in the file"
         if self._alone(info) and column != TYPE:
-            return LEFT_ALONE
+            return BY_RECIPE if info.quantizable else NEVER
         if report is not None and report.error is not None:
             return report.error
         if report is not None and column == NOTES:
@@ -240,6 +265,12 @@ def _gravity(report: LayerReport) -> float | None:
 def _alignment(column: int) -> Qt.AlignmentFlag:
     right = column in (SQNR, RMSE, MAX_ERROR, BPW, SIZE, NOTES)
     return (Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft) | Qt.AlignmentFlag.AlignVCenter
+
+
+@lru_cache
+def _label(scheme: Scheme) -> str:
+    """Few schemes, many tensors: a label takes a third of a millisecond."""
+    return scheme.label
 
 
 def natural(name: str) -> str:

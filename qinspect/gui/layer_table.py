@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRegularExpression, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
@@ -21,12 +22,13 @@ from PySide6.QtWidgets import (
 )
 
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.gui.layer_model import BPW, COLUMNS, NAME, NOTES, SIZE, SQNR, VALUE, LayerModel
+from qinspect.gui.layer_model import BPW, COLUMNS, NAME, NOTES, SCHEME, SIZE, SQNR, VALUE, LayerModel
 from qinspect.gui.names import NameDelegate
 from qinspect.gui.theme import DARK, Theme
+from qinspect.quant.scheme import Scheme
 from qinspect.session import LayerReport
 
-WIDTHS = (236, 72, 46, 64, 30, 64, 72, 92, 96)
+WIDTHS = (236, 72, 46, 64, 30, 104, 64, 72, 92, 96)
 RESORT_MS = 100
 
 
@@ -34,6 +36,8 @@ class LayerTable(QWidget):
     """A filter box over the table. `picked` names the layer a person selects."""
 
     picked = Signal(str)
+    selection_changed = Signal(object)
+    """Names of the rows that are selected together, as they are shown."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -75,7 +79,7 @@ class LayerTable(QWidget):
         view.setModel(self.model)
         view.setAccessibleName("Layers")
         view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         view.setTabKeyNavigation(False)
         view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         view.setShowGrid(False)
@@ -91,7 +95,9 @@ class LayerTable(QWidget):
             view.setColumnWidth(column, width)
         view.setSortingEnabled(True)
         view.sortByColumn(SQNR, Qt.SortOrder.AscendingOrder)
+        view.setColumnHidden(SCHEME, True)
         view.selectionModel().currentRowChanged.connect(self._on_current)
+        view.selectionModel().selectionChanged.connect(lambda *_: self.selection_changed.emit(self.selected_names()))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._on_menu)
         copying = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), view)
@@ -116,9 +122,13 @@ class LayerTable(QWidget):
         self.model.show_infos(infos)
         self._on_filter(self.filter.text())
 
-    def clear_figures(self) -> None:
-        """Forget all figures: another scheme is being measured."""
-        self.model.clear_figures()
+    def show_schemes(self, schemes: Mapping[str, Scheme | None], reports: Iterable[LayerReport]) -> None:
+        """Show what the recipe makes of every tensor, and what was measured of that."""
+        self.model.show_schemes(schemes, reports)
+        if self.model.mixed == self.view.isColumnHidden(SCHEME):
+            self.view.setColumnHidden(SCHEME, not self.model.mixed)
+            self._fit_names()
+        self._resort.start()
 
     def show_report(self, report: LayerReport) -> None:
         """Put one layer's figures in its row."""
@@ -145,6 +155,11 @@ class LayerTable(QWidget):
         row = max(0, min(self.model.rowCount() - 1, self.view.currentIndex().row() + by))
         self.view.setCurrentIndex(self.model.index(row, NAME))
 
+    def selected_names(self) -> list[str]:
+        """Names of the rows that are selected, from the top."""
+        rows = sorted(index.row() for index in self.view.selectionModel().selectedRows())
+        return [name for name in map(self.model.name, rows) if name is not None]
+
     def names(self) -> list[str]:
         """Names of the rows as they are shown, from the top."""
         return [self.model.name(row) or "" for row in range(self.model.rowCount())]
@@ -156,7 +171,7 @@ class LayerTable(QWidget):
     def _on_current(self, index: QModelIndex) -> None:
         name = self.model.name(index.row()) if index.isValid() else None
         if name is not None:
-            if not self.view.selectionModel().isSelected(index):  # Qt makes a row current on focus without selecting it
+            if not self.view.selectionModel().hasSelection():  # Qt makes a row current on focus without selecting it
                 self.view.selectRow(index.row())
             self._picked = name
             self.picked.emit(name)
@@ -181,17 +196,18 @@ class LayerTable(QWidget):
     # Copying.
 
     def copy_row(self) -> None:
-        """Copy the current row, its cells parted by tabs."""
-        self._copy([self.view.currentIndex().row()])
+        """Copy the selected rows, their cells parted by tabs."""
+        self._copy(sorted(index.row() for index in self.view.selectionModel().selectedRows()))
 
     def copy_table(self) -> None:
         """Copy all rows that are shown, under the titles of the columns."""
         self._copy(range(self.model.rowCount()), titled=True)
 
     def _copy(self, rows: range | list[int], *, titled: bool = False) -> None:
-        lines = ["\t".join(COLUMNS)] if titled else []
+        columns = [column for column in range(len(COLUMNS)) if not self.view.isColumnHidden(column)]
+        lines = ["\t".join(COLUMNS[column] for column in columns)] if titled else []
         for name in filter(None, map(self.model.name, rows)):
-            lines.append("\t".join(self.model.text(name, column) for column in range(len(COLUMNS))))
+            lines.append("\t".join(self.model.text(name, column) for column in columns))
         if lines:
             QGuiApplication.clipboard().setText("\n".join(lines))
 
@@ -208,7 +224,11 @@ class LayerTable(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Names take the room that the figures which matter most leave."""
         super().resizeEvent(event)
-        others = sum(WIDTHS[column] for column in (SQNR, BPW, SIZE, NOTES)) + 24
+        self._fit_names()
+
+    def _fit_names(self) -> None:
+        beside = [column for column in (SQNR, BPW, SIZE, NOTES, SCHEME) if not self.view.isColumnHidden(column)]
+        others = sum(WIDTHS[column] for column in beside) + 24
         self.view.setColumnWidth(NAME, max(116, min(420, self.width() - others)))
 
 

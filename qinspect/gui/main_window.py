@@ -34,9 +34,10 @@ from qinspect.gui.layer_table import LayerTable
 from qinspect.gui.preferences import Preferences
 from qinspect.gui.readout import FindingsList, Readout
 from qinspect.gui.scheme_form import SchemeForm
+from qinspect.gui.scope_box import ScopeBox
 from qinspect.gui.status import StatusBar
 from qinspect.gui.welcome import Welcome
-from qinspect.quant.scheme import Scheme
+from qinspect.recipe import Recipe
 from qinspect.session import Inspection, LayerReport
 
 NARROW = 1090
@@ -45,7 +46,7 @@ NARROW = 1090
 PATIENCE_MS = 800
 """How long an empty centre is shown at most before the worst layer known so far is."""
 
-LEFT_ALONE = "An export leaves this tensor as it is. Shown is what the scheme would do to it."
+LEFT_ALONE = "An export leaves this tensor as it is. Shown is what {scheme} would do to it."
 EMPTY = "This tensor has no weights; an export writes it as it is."
 OPEN_FILTER = "Checkpoints (*.safetensors *.json *.pt *.pth *.bin *.npz *.npy);;All files (*)"
 
@@ -66,6 +67,7 @@ class MainWindow(QMainWindow):
         self.tabs = QTabWidget(self)
         self.frames: list[ViewFrame] = []
         self.form = SchemeForm(self)
+        self.scope = ScopeBox(self.controller, self)
         self.readout = Readout(self)
         self.findings = FindingsList(self)
         self.export_pane = ExportPane(self.controller, self)
@@ -106,7 +108,7 @@ class MainWindow(QMainWindow):
         self._panels.setDocumentMode(True)
         self._panels.tabBar().setDrawBase(False)
         self._panels.tabBar().setAccessibleName("Panels")
-        self._panels.addTab(panels.quantize(self.form, self.readout, self.findings), "Quantize")
+        self._panels.addTab(panels.quantize(self.scope, self.form, self.readout, self.findings), "Quantize")
         self._panels.addTab(self.export_pane, "Export")
         dock = QDockWidget("Panels", self)
         dock.setObjectName("panels")
@@ -170,12 +172,14 @@ class MainWindow(QMainWindow):
         self.welcome.sample_requested.connect(self.open_sample)
         self.welcome.recent_requested.connect(self.open)
         self.table.picked.connect(controller.select)
-        self.form.changed.connect(controller.choose)
+        self.table.selection_changed.connect(controller.set_selection)
+        self.form.changed.connect(lambda scheme: controller.choose(scheme, self.form.gesture))
         self.export_pane.reopen_requested.connect(self.open)
         controller.opened.connect(self._on_opened)
         controller.failed.connect(self.show_error)
         controller.selected.connect(self._on_selected)
-        controller.chosen.connect(self._on_chosen)
+        controller.recipe_changed.connect(self._on_recipe)
+        controller.chosen.connect(self.form.show_scheme)
         controller.inspected.connect(self._on_inspected)
         controller.uninspectable.connect(self._on_uninspectable)
         controller.reported.connect(self._on_reported)
@@ -235,7 +239,7 @@ class MainWindow(QMainWindow):
         self.preferences.remember(checkpoint.path)
         self.pages.setCurrentWidget(self.splitter)
         self._dock.show()
-        self.form.offer_stored(any(info.qtype for info in checkpoint.infos))
+        self.form.name_none(stored=bool(self.controller.packed_infos))
         self.table.show_infos(checkpoint.infos)
         self._clear_layer("Select a layer in the table.")
         if self._wanted_layer is not None and self._wanted_layer in {info.name for info in checkpoint.infos}:
@@ -284,18 +288,19 @@ class MainWindow(QMainWindow):
         self._layer_name.setText(printable(info.name))
         held = info.qtype or info.dtype
         self._layer_facts.setText(f"{fmt.shape(info.shape)}   ·   {held}   ·   {fmt.nbytes(info.nbytes)}")
+        self.form.name_none(stored=info.qtype is not None)
         self.form.set_shape(info.shape)
 
-    def _on_chosen(self, scheme: Scheme | None) -> None:
-        self.form.show_scheme(scheme)
-        self.table.clear_figures()
-        for report in self.controller.session.reports_under(scheme):
-            self.table.show_report(report)
+    def _on_recipe(self, recipe: Recipe) -> None:
+        session = self.controller.session
+        schemes = {info.name: recipe.scheme_for(info) for info in session.infos}
+        self.table.show_schemes(schemes, session.reports_under(recipe))
 
     def _on_inspected(self, inspection: Inspection) -> None:
         info = inspection.info
         self.readout.show_inspection(inspection)
-        alone = "" if info.quantizable or info.qtype else LEFT_ALONE if info.size else EMPTY
+        taken = self.controller.recipe.scheme_for(info) is not None or info.qtype is not None
+        alone = "" if taken else LEFT_ALONE.format(scheme=inspection.scheme.label) if info.size else EMPTY
         if alone == EMPTY:
             self.readout.clear()
         self.findings.show_findings(inspection.findings, alone)

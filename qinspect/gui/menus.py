@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def build(window: MainWindow) -> None:
     """Fill the menu bar."""
     _file(window)
+    _edit(window)
     _layer(window)
     _view(window)
     _help(window)
@@ -40,6 +41,15 @@ def _file(window: MainWindow) -> None:
     _add(menu, "Save &picture of the window…", window.save_picture, "Ctrl+Shift+S")
     menu.addSeparator()
     _add(menu, "&Quit", window.close, "Ctrl+Q")
+
+
+def _edit(window: MainWindow) -> None:
+    menu = window.menuBar().addMenu("&Edit")
+    stack = window.controller.history.stack
+    undo, redo = stack.createUndoAction(menu, "&Undo"), stack.createRedoAction(menu, "&Redo")
+    undo.setShortcut(QKeySequence("Ctrl+Z"))
+    redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
+    menu.addActions([undo, redo])
 
 
 def _layer(window: MainWindow) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import fields
 from typing import Any
 
@@ -22,6 +23,9 @@ from qinspect.quant.parameter import Parameter
 from qinspect.quant.scheme import Scheme, registry
 
 STORED = "As stored in the file"
+ALONE = "Left alone"
+PAUSE_S = 0.8
+"""Changes of one parameter that follow each other sooner are one step for undo, as a whole drag is."""
 GROUP_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -36,8 +40,13 @@ class SchemeForm(QWidget):
         self._shape: tuple[int, ...] = ()
         self._editors: dict[str, Editor] = {}
         self._labels: dict[str, QLabel] = {}
+        self.gesture = 0
+        """Counts what a person does: changes of one gesture are one step for undo."""
+        self._dragging = False
+        self._last: tuple[str, float] = ("", 0.0)
         self.choice = QComboBox(self)
         self.choice.setAccessibleName("Quantization scheme")
+        self.choice.addItem(ALONE, None)
         for cls in registry:
             self.choice.addItem(cls.title, cls.name)
             self.choice.setItemData(self.choice.count() - 1, cls.summary, Qt.ItemDataRole.ToolTipRole)
@@ -58,13 +67,11 @@ class SchemeForm(QWidget):
         layout.addWidget(self._summary)
         layout.addWidget(self._rows)
 
-    def offer_stored(self, offered: bool) -> None:
-        """Offer to show packed layers as they are stored."""
-        at = self.choice.findText(STORED)
-        if offered and at < 0:
-            self.choice.insertItem(0, STORED, None)
-        elif not offered and at >= 0:
-            self.choice.removeItem(at)
+    def name_none(self, stored: bool) -> None:
+        """What it is called that no scheme is put upon a layer: it may be packed already."""
+        self.choice.setItemText(0, STORED if stored else ALONE)
+        if self._scheme is None:
+            self._show_summary()
 
     def set_shape(self, shape: tuple[int, ...]) -> None:
         """The tensor that sizes are offered for: group sizes that divide its rows are on the slider."""
@@ -76,11 +83,16 @@ class SchemeForm(QWidget):
         """Show `scheme` without signalling a change."""
         rebuild = type(scheme) is not type(self._scheme)
         self._scheme = scheme
-        self.choice.setCurrentIndex(max(0, self.choice.findData(None if scheme is None else scheme.name)))
-        self._summary.setText("Packed layers exactly as the file holds them." if scheme is None else scheme.summary)
+        self.choice.setCurrentIndex(0 if scheme is None else self.choice.findData(scheme.name))
+        self._show_summary()
         if rebuild:
             self._build()
         self._refresh()
+
+    def _show_summary(self) -> None:
+        stored = self.choice.itemText(0) == STORED
+        alone = "Packed layers exactly as the file holds them." if stored else "Written as it is, not quantized."
+        self._summary.setText(alone if self._scheme is None else self._scheme.summary)
 
     def editor(self, name: str) -> Editor:
         """The row of a parameter."""
@@ -101,6 +113,7 @@ class SchemeForm(QWidget):
         for row, parameter in enumerate(parameters):
             editor = Editor(parameter, self._values(parameter), self._rows)
             editor.edited.connect(self._on_edit)
+            editor.dragged.connect(self._on_drag)
             label = QLabel(_words(parameter.name), self._rows)
             label.setToolTip(parameter.help)
             label.setBuddy(editor.focus_widget)
@@ -136,7 +149,12 @@ class SchemeForm(QWidget):
             for widget in (editor, self._labels[name]):
                 widget.setVisible(name in active)
 
+    def _on_drag(self, begins: bool) -> None:
+        self._dragging = begins
+        self.gesture += begins
+
     def _on_choice(self, at: int) -> None:
+        self.gesture += 1
         name = self.choice.itemData(at)
         if name is None:
             self._emit(None)
@@ -145,6 +163,10 @@ class SchemeForm(QWidget):
 
     def _on_edit(self, name: str, value: Any) -> None:
         if self._scheme is not None:
+            now = time.monotonic()
+            if not self._dragging and (name != self._last[0] or now - self._last[1] > PAUSE_S):
+                self.gesture += 1
+            self._last = name, now
             kept = {f.name: getattr(self._scheme, f.name) for f in fields(self._scheme)}
             self._emit(type(self._scheme)(**{**kept, name: value}))
 
@@ -157,6 +179,8 @@ class Editor(QWidget):
     """One parameter: a choice, a number with decimals, or a slider over useful whole numbers with the exact one."""
 
     edited = Signal(str, object)
+    dragged = Signal(bool)
+    """A drag of the slider begins (True) or ends."""
 
     def __init__(self, parameter: Parameter, values: list[int], parent: QWidget) -> None:
         super().__init__(parent)
@@ -193,6 +217,8 @@ class Editor(QWidget):
         self.slider = QSlider(Qt.Orientation.Horizontal, self)
         self.slider.setPageStep(1)
         self.slider.valueChanged.connect(self._on_slide)
+        self.slider.sliderPressed.connect(lambda: self.dragged.emit(True))
+        self.slider.sliderReleased.connect(lambda: self.dragged.emit(False))
         self.spin = QSpinBox(self)
         self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.spin.setKeyboardTracking(False)

@@ -10,7 +10,7 @@ from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel
 from qinspect.gui.jobs import Job
 from qinspect.gui.theme import DARK, Theme
-from qinspect.session import Accuracy, total
+from qinspect.session import Accuracy
 
 
 class StatusBar(QStatusBar):
@@ -28,8 +28,9 @@ class StatusBar(QStatusBar):
         self.accuracy.setToolTip("Share of the test set beside the checkpoint that the network gets right.")
         self.model = QLabel(self)
         self.model.setToolTip(
-            "All layers that the scheme quantizes, together: bytes with everything stored, against the bytes in the "
-            "file (FP32 for what is packed there); bits per weight; SQNR of all their weights as one."
+            "The whole file under the recipe: bytes with everything that is stored or left alone, against the bytes "
+            "in the file (FP32 for what is packed there); bits per weight of all of it; SQNR of the quantized weights "
+            "as one."
         )
         self.job = QLabel(self)
         self.job.setObjectName("muted")
@@ -51,10 +52,9 @@ class StatusBar(QStatusBar):
         lane.progressed.connect(lambda _job, fraction: self.progress.setValue(round(1000 * fraction)))
         self.stop.clicked.connect(self._on_stop)
         controller.opened.connect(lambda _: self.say(""))
-        controller.opened.connect(lambda _: self.model.setText(""))
-        controller.chosen.connect(lambda _: self._show_outdated())
-        controller.analysed.connect(self._show_total)
-        controller.interrupted.connect(self._show_total)
+        controller.recipe_changed.connect(lambda _: self._on_recipe())
+        controller.analysed.connect(lambda: self._show_total())
+        controller.interrupted.connect(lambda: self._show_total())
         controller.evaluated.connect(self._show_accuracy)
 
     def set_theme(self, theme: Theme) -> None:
@@ -69,25 +69,26 @@ class StatusBar(QStatusBar):
         self.message.setStyleSheet(f"color: {colour};")
         self.message.setText(text)
 
-    def _show_total(self) -> None:
-        controller = self._controller
-        reports = controller.session.reports_under(controller.scheme)
-        measured = sum(report.metrics is not None for report in reports)
-        if not measured:
-            self.model.setText("")
+    def _show_total(self, *, measuring: bool = False) -> None:
+        session, recipe = self._controller.session, self._controller.recipe
+        if session.checkpoint is None:
             return
-        whole, layers = total(reports), len(controller.session.layers(controller.scheme))
-        which = f"{layers} layers" if measured == layers else f"{measured} of {layers} layers"
+        whole, layers = session.total(recipe), len(session.layers(recipe))
+        reports = session.reports_under(recipe)
+        measured = sum(report.metrics is not None for report in reports)
+        quality = "" if whole.sqnr_db is None else fmt.decibels(whole.sqnr_db)
+        if measuring and len(reports) < layers:
+            quality = "measuring…"
+        elif measured < layers:
+            quality = f"{quality} ({measured} of {layers} layers)".strip()
         self.model.setText(
-            f"{which}:  {fmt.nbytes(whole.nbytes)} of {fmt.nbytes(whole.original_nbytes)}   ·   "
-            f"{whole.bpw:.2f} bits per weight"
-            + ("" if whole.sqnr_db is None else f"   ·   {fmt.decibels(whole.sqnr_db)}")
+            f"{fmt.nbytes(whole.nbytes)} of {fmt.nbytes(whole.original_nbytes)}   ·   "
+            f"{whole.bpw:.2f} bits per weight" + (f"   ·   {quality}" if quality else "")
         )
 
-    def _show_outdated(self) -> None:
-        """Figures of another scheme must not stand beside this one's."""
-        if self.model.text():
-            self.model.setText("measuring…")
+    def _on_recipe(self) -> None:
+        """Sizes are known at once; figures of another recipe must not stand beside this one's."""
+        self._show_total(measuring=True)
         if "→" in self.accuracy.text():
             self.accuracy.setText(f"{self.accuracy.text().split('→')[0]}→ …   ·")
 

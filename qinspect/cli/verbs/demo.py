@@ -42,7 +42,7 @@ class Demo(Verb):
             original = open_checkpoint(sample)
             session.open(original)
             report.print_analysis(scheme, measured(session, scheme))
-            found = evaluate(original, scheme)
+            found = evaluate(original, Recipe.of(scheme))
             print(f"\nOf {found.samples} test digits it reads {found.before:.1%} right, quantized {found.after:.1%}.\n")
             report.print_export(*write(original, "safetensors", Recipe.of(scheme), out))
             with open_checkpoint(out) as packed:

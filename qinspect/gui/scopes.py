@@ -1,0 +1,80 @@
+"""Which layers a change of the scheme is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qinspect.formats.checkpoint import TensorInfo
+from qinspect.recipe import Recipe, kind_of
+
+
+class Scope(StrEnum):
+    """The choices beside the form."""
+
+    ALL = "all"
+    LAYER = "layer"
+    SELECTION = "selection"
+    KIND = "kind"
+    RULE = "rule"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a person looks at: the file's tensors, the current one, those selected, and the recipe that decides."""
+
+    infos: tuple[TensorInfo, ...]
+    info: TensorInfo | None
+    selection: tuple[str, ...]
+    recipe: Recipe
+
+    def reach(self, scope: Scope) -> list[str]:
+        """Names of the layers that a change is for."""
+        usual = [info.name for info in self.infos if info.quantizable or info.qtype]
+        if scope == Scope.SELECTION:
+            return list(self.selection)
+        if scope == Scope.ALL or self.info is None:
+            return usual
+        name = self.info.name
+        if scope == Scope.KIND:
+            kind = kind_of(name)
+            return [other for other in usual if kind_of(other) == kind] or [name]
+        if scope == Scope.RULE:
+            at = self.recipe.position(self.info)
+            return [other.name for other in self.infos if self.recipe.position(other) == at is not None]
+        return [name]
+
+    def title(self, scope: Scope) -> str:
+        """The choice in words, with how many layers it reaches."""
+        count = len(self.reach(scope))
+        return {
+            Scope.ALL: f"all {count} layers" if count != 1 else "the only layer",
+            Scope.LAYER: "this layer",
+            Scope.SELECTION: counted(count, "selected layer"),
+            Scope.KIND: f"{counted(count, 'layer')} of this kind",
+            Scope.RULE: f"{counted(count, 'layer')} of this rule",
+        }[scope]
+
+    def offered(self) -> dict[Scope, Scope]:
+        """Those choices that differ, and for each of the others the one it comes to here."""
+        if self.info is None:
+            return dict.fromkeys(Scope, Scope.ALL)
+        same: dict[Scope, Scope] = {}
+        first: dict[tuple[str, ...], Scope] = {}
+        for scope in Scope:
+            reached = tuple(sorted(self.reach(scope)))
+            otherwise = Scope.LAYER if scope == Scope.SELECTION else Scope.ALL
+            same[scope] = first.setdefault(reached, scope) if reached else otherwise
+        return same
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 layer`, `2 layers`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def shared_words(names: Sequence[str]) -> str:
+    """The pattern of layers of one kind, else of how many it is spoken."""
+    kinds = {kind_of(name) for name in names}
+    return names[0] if len(names) == 1 else kinds.pop() if len(kinds) == 1 else counted(len(names), "layer")
