@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from qinspect.findings import RULES, SEVERITIES, Case, find, useful_group_sizes
+from qinspect.findings import RULES, SEVERITIES, Case, find
 from qinspect.quant import engine
 from qinspect.quant.metrics import without_reference
 from qinspect.quant.scheme import QTensor, make_scheme
@@ -398,13 +398,6 @@ class TestGroupSize:
             f.rule for f in findings(gaussian(8, cols), make_scheme("symmetric", granularity="group", group_size=32))
         }
         assert "group-size" not in rules
-
-    def test_useful_sizes(self):
-        """Divisors of the row and whole words, within a quarter."""
-        sizes = [scheme.group_size for scheme in useful_group_sizes(make_scheme("base11"), 384, 128)]
-        assert sizes == [96, 99, 108, 117, 126, 135, 144, 153]
-        bits = make_scheme("symmetric", granularity="group")
-        assert [scheme.group_size for scheme in useful_group_sizes(bits, 600, 128)] == [100, 120, 150]
 
 
 def test_the_gravest_first():

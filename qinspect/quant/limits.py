@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from statistics import NormalDist
@@ -210,6 +211,13 @@ def own_noise(weights: Any, levels: int) -> float | None:
     if levels > OWN_LEVELS:
         return None
     return least_noise(*_patterns(weights).bins(), levels)
+
+
+def own_curve(weights: Any, levels: Sequence[int]) -> dict[int, float]:
+    """SQNR in dB of the best so many fixed levels for finite `weights`, as `own_noise` has it, for all of `levels`."""
+    counts, means, variances = _patterns(weights).bins()
+    signal = float(counts @ (means**2 + variances))
+    return {n: decibels(signal, least_noise(counts, means, variances, n)) for n in levels}
 
 
 def _patterns(weights: Any) -> _Patterns:
