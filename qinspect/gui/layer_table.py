@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, QRegularExpression, Qt, QTimer, Signal
+from PySide6.QtCore import (
+    QItemSelectionModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QPoint,
+    QRegularExpression,
+    Qt,
+    QTimer,
+    Signal,
+)
 from PySide6.QtGui import QColor, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -13,7 +22,6 @@ from PySide6.QtWidgets import (
     QHeaderView,
     QLabel,
     QLineEdit,
-    QMenu,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableView,
@@ -38,6 +46,8 @@ class LayerTable(QWidget):
     picked = Signal(str)
     selection_changed = Signal(object)
     """Names of the rows that are selected together, as they are shown."""
+    menu_requested = Signal(QPoint, object)
+    """A context menu is asked for: where, and the text of the cell there, None beside all rows."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -102,7 +112,7 @@ class LayerTable(QWidget):
         view.customContextMenuRequested.connect(self._on_menu)
         copying = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), view)
         copying.setContext(Qt.ShortcutContext.WidgetShortcut)
-        copying.activated.connect(self.copy_row)
+        copying.activated.connect(self.copy_rows)
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
@@ -141,19 +151,24 @@ class LayerTable(QWidget):
     def select(self, name: str) -> None:
         """Make `name` the current row."""
         row = self.model.row(name)
-        if row is not None:
-            index = self.model.index(row, NAME)
-            self.view.setCurrentIndex(index)
-            self.view.scrollTo(index)
+        if row is not None and row != self.view.currentIndex().row():
+            self._make_current(row)
+
+    def _make_current(self, row: int) -> None:
+        """Select one row alone, whatever keys are held down."""
+        index = self.model.index(row, NAME)
+        how = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
+        self.view.selectionModel().setCurrentIndex(index, how)
+        self.view.scrollTo(index)
 
     def select_first(self) -> None:
         """Make the first row shown the current one."""
-        self.view.setCurrentIndex(self.model.index(0, NAME))
+        self._make_current(0)
 
     def step(self, by: int) -> None:
         """Move the selection by some rows as they are shown."""
         row = max(0, min(self.model.rowCount() - 1, self.view.currentIndex().row() + by))
-        self.view.setCurrentIndex(self.model.index(row, NAME))
+        self._make_current(row)
 
     def selected_names(self) -> list[str]:
         """Names of the rows that are selected, from the top."""
@@ -172,7 +187,7 @@ class LayerTable(QWidget):
         name = self.model.name(index.row()) if index.isValid() else None
         if name is not None:
             if not self.view.selectionModel().hasSelection():  # Qt makes a row current on focus without selecting it
-                self.view.selectRow(index.row())
+                self._make_current(index.row())
             self._picked = name
             self.picked.emit(name)
 
@@ -195,7 +210,7 @@ class LayerTable(QWidget):
 
     # Copying.
 
-    def copy_row(self) -> None:
+    def copy_rows(self) -> None:
         """Copy the selected rows, their cells parted by tabs."""
         self._copy(sorted(index.row() for index in self.view.selectionModel().selectedRows()))
 
@@ -213,13 +228,8 @@ class LayerTable(QWidget):
 
     def _on_menu(self, at: QPoint) -> None:
         index = self.view.indexAt(at)
-        menu = QMenu(self)
-        if index.isValid():
-            value = str(index.data())
-            menu.addAction("Copy value", lambda: QGuiApplication.clipboard().setText(value))
-            menu.addAction("Copy row\tCtrl+C", self.copy_row)
-        menu.addAction("Copy table", self.copy_table)
-        menu.popup(self.view.viewport().mapToGlobal(at))
+        value = str(index.data()) if index.isValid() else None
+        self.menu_requested.emit(self.view.viewport().mapToGlobal(at), value)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Names take the room that the figures which matter most leave."""

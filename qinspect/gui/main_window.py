@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, Qt, QTimer
+from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QFont, QResizeEvent
 from PySide6.QtWidgets import (
     QApplication,
@@ -25,7 +25,7 @@ from qinspect import figures as fmt
 from qinspect.assets import resource
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
-from qinspect.gui import menus, panels
+from qinspect.gui import layer_menu, menus, panels
 from qinspect.gui import theme as themes
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
@@ -173,6 +173,7 @@ class MainWindow(QMainWindow):
         self.welcome.recent_requested.connect(self.open)
         self.table.picked.connect(controller.select)
         self.table.selection_changed.connect(controller.set_selection)
+        self.table.menu_requested.connect(self._on_menu)
         self.form.changed.connect(lambda scheme: controller.choose(scheme, self.form.gesture))
         self.export_pane.reopen_requested.connect(self.open)
         controller.opened.connect(self._on_opened)
@@ -237,7 +238,9 @@ class MainWindow(QMainWindow):
     def _on_opened(self, checkpoint: Checkpoint) -> None:
         self.setWindowTitle(f"{printable(checkpoint.path.name)} — qinspect")
         self.preferences.remember(checkpoint.path)
-        self.pages.setCurrentWidget(self.splitter)
+        if self.pages.currentWidget() is not self.splitter:
+            self.pages.setCurrentWidget(self.splitter)
+            self.table.view.setFocus()  # so that keys step through layers, and [ and ] change bits
         self._dock.show()
         self.form.name_none(stored=bool(self.controller.packed_infos))
         self.table.show_infos(checkpoint.infos)
@@ -258,7 +261,7 @@ class MainWindow(QMainWindow):
             self.table.select_first()
             self._provisional = True
         if QApplication.focusWidget() in (None, self.table.filter) and not self.table.filter.text():
-            self.table.view.setFocus()  # so that keys step through layers, and [ and ] change bits
+            self.table.view.setFocus()
 
     def _on_analysed(self) -> None:
         self._patience.stop()
@@ -285,11 +288,15 @@ class MainWindow(QMainWindow):
         if info is None:
             self._clear_layer("Select a layer in the table.")
             return
+        self.table.select(info.name)
         self._layer_name.setText(printable(info.name))
         held = info.qtype or info.dtype
         self._layer_facts.setText(f"{fmt.shape(info.shape)}   ·   {held}   ·   {fmt.nbytes(info.nbytes)}")
         self.form.name_none(stored=info.qtype is not None)
         self.form.set_shape(info.shape)
+
+    def _on_menu(self, at: QPoint, value: str | None) -> None:
+        layer_menu.build(self.table, self.controller, value).popup(at)
 
     def _on_recipe(self, recipe: Recipe) -> None:
         session = self.controller.session

@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu
 
 from qinspect.errors import printable
-from qinspect.gui import demonstrations
+from qinspect.gui import demonstrations, recipe_files
 from qinspect.gui import theme as themes
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def _file(window: MainWindow) -> None:
     menu.aboutToShow.connect(lambda: attach.setEnabled(bool(window.controller.packed_infos)))
     menu.aboutToHide.connect(lambda: attach.setEnabled(True))  # reached otherwise, it says why it cannot be done
     _add(menu, "Re&load", window.reload, "F5")
+    menu.addSeparator()
+    _add(menu, "Open re&cipe…", lambda: recipe_files.choose_and_open(window.controller, window))
+    _add(menu, "Sa&ve recipe…", lambda: recipe_files.choose_and_save(window.controller, window), "Ctrl+S")
     menu.addSeparator()
     _add(menu, "&Export…", window.show_export, "Ctrl+E")
     _add(menu, "Save &picture of the window…", window.save_picture, "Ctrl+Shift+S")

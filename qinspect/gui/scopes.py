@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from qinspect.figures import counted
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.recipe import Recipe, kind_of
 
@@ -67,11 +68,6 @@ class Place:
             otherwise = Scope.LAYER if scope == Scope.SELECTION else Scope.ALL
             same[scope] = first.setdefault(reached, scope) if reached else otherwise
         return same
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 layer`, `2 layers`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def shared_words(names: Sequence[str]) -> str:

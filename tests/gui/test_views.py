@@ -15,10 +15,13 @@ from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.gui import theme as themes
 from qinspect.gui.views.occupancy import bars
 from qinspect.gui.views.plot_view import PlotView
-from qinspect.gui.views.view import registry
+from qinspect.gui.views.view import GRID, registry
 from qinspect.quant.scheme import QTensor, make_scheme
 from qinspect.quant.scheme import registry as schemes
 from qinspect.session import Request, inspect
+
+LAYER_VIEWS = [cls.name for cls in registry if issubclass(cls, PlotView)]
+"""Views that draw an inspection; those of the whole model have tests of their own."""
 
 RNG = np.random.default_rng(7)
 MATRIX = (RNG.standard_normal((48, 160)) * 0.05).astype(np.float32)
@@ -119,7 +122,7 @@ def numbers(text):
 
 
 @pytest.mark.parametrize("scheme", schemes.names())
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", LAYER_VIEWS)
 def test_every_view_paints_every_scheme_in_both_themes(show, name, scheme):
     view = show(name, inspection_of(MATRIX, make_scheme(scheme)))
     for theme in themes.THEMES.values():
@@ -145,7 +148,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("scheme", ["base11", "symmetric", "sentinel"])
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", LAYER_VIEWS)
 def test_every_view_takes_any_layer_and_the_mouse_over_it(show, name, scheme, layer):
     view = show(name, inspection_of(LAYERS[layer], make_scheme(scheme)))
     for plot in view.plots:
@@ -155,7 +158,7 @@ def test_every_view_takes_any_layer_and_the_mouse_over_it(show, name, scheme, la
     assert len(view.said) == 1 and view.said[0]
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", LAYER_VIEWS)
 def test_without_a_layer_a_view_says_what_to_do(show, name):
     view = show(name, None)
     assert view.said == [""]
@@ -166,13 +169,13 @@ def test_without_a_layer_a_view_says_what_to_do(show, name):
     assert view.message.isVisible() and view.message.text() == "Gone."
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", LAYER_VIEWS)
 def test_an_empty_layer_is_told_apart(show, name):
     view = show(name, inspection_of(np.zeros((0, 4), np.float32), make_scheme("symmetric")))
     assert view.message.isVisible() and "no weights" in view.message.text()
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", LAYER_VIEWS)
 def test_codes_without_originals_are_shown_as_far_as_they_go(show, name):
     packed = make_scheme("base11", group_size=32).quantize(MATRIX)
     view = show(name, inspection_of(packed))
@@ -183,7 +186,7 @@ def test_codes_without_originals_are_shown_as_far_as_they_go(show, name):
         assert "attach the original" in view.said[0]
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", LAYER_VIEWS)
 def test_a_preview_is_marked_until_the_figures_are_exact(show, name):
     large = RNG.standard_normal((2048, 1024)).astype(np.float32)
     preview = inspection_of(large, make_scheme("symmetric", granularity="channel"), preview=True)
@@ -194,7 +197,7 @@ def test_a_preview_is_marked_until_the_figures_are_exact(show, name):
     assert not view.said[-1].startswith("≈ ")
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", LAYER_VIEWS)
 def test_everything_has_a_name_for_those_who_do_not_see_it(show, name):
     view = show(name, inspection_of(MATRIX, make_scheme("base11")))
     assert view.accessibleName() == view.title
@@ -204,7 +207,7 @@ def test_everything_has_a_name_for_those_who_do_not_see_it(show, name):
     assert all(control.toolTip() for control in view.controls())
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", LAYER_VIEWS)
 def test_every_control_redraws_and_says_so_once(show, name):
     view = show(name, inspection_of(MATRIX, make_scheme("base11", group_size=32)))
     for control in view.controls():
@@ -467,5 +470,5 @@ def test_log_and_linear_by_a_click(show, qtbot):
     log.close()
 
 
-def test_every_view_of_the_registry_is_one_of_plots():
-    assert all(issubclass(cls, PlotView) for cls in registry)
+def test_every_view_of_the_grid_is_one_of_plots():
+    assert all(issubclass(cls, PlotView) for cls in registry if cls.place == GRID)
