@@ -9,7 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qinspect.errors import ExportError, FormatError, QInspectError, SchemeError, UnsupportedError
+    from qinspect.errors import (
+        BudgetError,
+        ExportError,
+        FormatError,
+        QInspectError,
+        SchemeError,
+        UnsupportedError,
+    )
     from qinspect.formats.checkpoint import Checkpoint, TensorInfo
     from qinspect.formats.open import open_checkpoint
     from qinspect.quant.metrics import Metrics
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BudgetError",
     "Cancelled",
     "Checkpoint",
     "ExportError",
@@ -38,7 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("ExportError", "FormatError", "QInspectError", "SchemeError", "UnsupportedError"),
+    "errors": ("BudgetError", "ExportError", "FormatError", "QInspectError", "SchemeError", "UnsupportedError"),
     "formats.checkpoint": ("Checkpoint", "TensorInfo"),
     "formats.open": ("open_checkpoint",),
     "quant.metrics": ("Metrics",),

@@ -4,6 +4,7 @@ QInspectError
 ├── FormatError        a file is damaged, or is not what it claims to be
 ├── UnsupportedError   recognised, but this version cannot read, show or write it
 ├── SchemeError        parameters a scheme does not allow, or weights it cannot represent
+├── BudgetError        no choice of schemes keeps within a limit
 └── ExportError        the packed file could not be written, or read back differently
 
 Every error is one sentence that names the file, the tensor and the remedy as far as they are known.
@@ -51,6 +52,10 @@ class UnsupportedError(QInspectError):
 
 class SchemeError(QInspectError):
     """Parameters that a scheme does not allow, or weights that it cannot represent."""
+
+
+class BudgetError(QInspectError):
+    """No choice of schemes keeps within a limit."""
 
 
 class ExportError(QInspectError):

@@ -21,6 +21,7 @@ ROWS = [
     ("recipe",),
     ("targets",),
     ("session", "nn", "reproduce"),
+    ("planning",),
     ("__init__",),
     ("gui", "report", "scheme_flags"),
     ("cli",),

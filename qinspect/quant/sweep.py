@@ -63,10 +63,10 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A scheme that cannot or should not take a layer, and why."""
+    """A scheme that cannot or should not take a layer, and why; None stands for all schemes."""
 
     layer: str
-    scheme: Scheme
+    scheme: Scheme | None
     reason: str
 
 

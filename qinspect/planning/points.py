@@ -1,0 +1,56 @@
+"""The points of the layers of a checkpoint, as they come: what sweeps and plans are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from qinspect import analysis
+from qinspect.errors import QInspectError
+from qinspect.formats.checkpoint import TensorInfo
+from qinspect.quant.scheme import Scheme
+from qinspect.quant.sweep import Skipped, SweepGrid, SweepPoint, sweep
+from qinspect.session import Request, Session, weights_of
+from qinspect.task import Token
+
+
+def points_of(
+    request: Request, schemes: Iterable[Scheme], *, sample: bool = False, token: Token | None = None
+) -> Iterator[SweepPoint | Skipped]:
+    """The layer of `request` under each of `schemes`; of a packed one, against its reference or what it decodes to.
+
+    With `sample`, of about a million weights in whole rows. A layer that nothing can be made of is one `Skipped`.
+    """
+    schemes, token = list(schemes), token or Token()
+    name = request.info.name
+    if not schemes:
+        return
+    try:
+        weights, _ = weights_of(_unpacked(request, schemes[0]), token.part(0, 0.1))
+        some = analysis.sample_rows(weights) if sample and weights is not None else weights
+        yield from sweep(name, some, schemes, shape=request.info.shape, token=token.part(0.1, 1))
+    except QInspectError as error:
+        yield Skipped(name, None, str(error.within(path=request.checkpoint.path, tensor=name)))
+
+
+def _unpacked(request: Request, scheme: Scheme) -> Request:
+    """A request for the weights: with a scheme, packed ones are decoded."""
+    return Request(request.checkpoint, request.info, scheme, request.reference)
+
+
+def sweep_layers(
+    session: Session,
+    infos: Sequence[TensorInfo],
+    grid: SweepGrid,
+    *,
+    sample: bool = False,
+    token: Token | None = None,
+) -> Iterator[SweepPoint | Skipped]:
+    """The points of one layer after another."""
+    token = token or Token()
+    done, size = 0, max(1, sum(info.size for info in infos))
+    for info in infos:
+        part = token.part(done / size, (done + info.size) / size)
+        schemes = grid.schemes_for(info.shape)
+        yield from points_of(session.request(info, None), schemes, sample=sample, token=part)
+        done += info.size
+        token.check(done / size)
