@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from qinspect.quant.layout import matrix_shape
+from qinspect.quant.lazy import Weights
 from qinspect.quant.metrics import entropy_bits
 from qinspect.quant.scheme import QTensor
 from qinspect.task import Token
@@ -205,9 +206,9 @@ def _halved(x: np.ndarray) -> np.ndarray:
     return out
 
 
-def sample_rows(w: np.ndarray, limit: int = 1 << 20) -> np.ndarray:
+def sample_rows(w: Weights, limit: int = 1 << 20) -> np.ndarray:
     """About `limit` weights as evenly spread whole rows of `w` (a copy), or `w` itself where it is not larger."""
     if w.ndim < 2 or w.size <= limit:
-        return w
+        return np.asarray(w)
     keep = max(1, limit * len(w) // w.size)
     return np.ascontiguousarray(w[:: max(1, len(w) // keep)][:keep])

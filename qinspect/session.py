@@ -15,6 +15,7 @@ from qinspect.errors import FormatError, QInspectError, SchemeError
 from qinspect.findings import Case, Finding, find
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.network import Network, accuracy, decoded, find_test_set, load_test_set
+from qinspect.quant.lazy import Weights
 from qinspect.quant.limits import Limits, limits_of, own_noise
 from qinspect.quant.metrics import Metrics, decibels
 from qinspect.quant.scheme import QTensor, Scheme
@@ -76,7 +77,7 @@ class Inspection:
     info: TensorInfo
     scheme: Scheme
     quantized: QTensor
-    weights: np.ndarray | None
+    weights: Weights | None
     metrics: Metrics
     findings: tuple[Finding, ...]
     limits: Limits
@@ -88,9 +89,9 @@ class Inspection:
     part: float = 1.0
 
 
-def weights_of(request: Request, token: Token | None = None) -> tuple[np.ndarray | None, QTensor | None]:
+def weights_of(request: Request, token: Token | None = None) -> tuple[Weights | None, QTensor | None]:
     """The layer's original weights, as far as they are known, and its packed form if it is shown as stored."""
-    loaded = request.checkpoint.load(request.info.name)
+    loaded = request.checkpoint.lazy(request.info.name)
     original = _reference_of(request)
     if not isinstance(loaded, QTensor):
         return loaded, None
@@ -99,13 +100,13 @@ def weights_of(request: Request, token: Token | None = None) -> tuple[np.ndarray
     return (loaded.scheme.dequantize(loaded, token=token) if original is None else original), None
 
 
-def _reference_of(request: Request) -> np.ndarray | None:
+def _reference_of(request: Request) -> Weights | None:
     """The weights of the same name and shape in the reference, decoded if they are packed there."""
     if request.reference is None:
         return None
     for info in request.reference.infos:
         if info.name == request.info.name and info.shape == request.info.shape:
-            loaded = request.reference.load(info.name)
+            loaded = request.reference.lazy(info.name)
             return loaded.scheme.dequantize(loaded) if isinstance(loaded, QTensor) else loaded
     return None
 
@@ -123,10 +124,12 @@ def measure(request: Request, token: Token | None = None) -> LayerReport:
     return LayerReport(request.info, case.scheme, metrics, find(case), limits=_limits(case))
 
 
-def _sample(weights: np.ndarray | None) -> np.ndarray | None:
+def _sample(weights: Weights | None) -> np.ndarray | None:
     """Evenly spread rows of the weights, as far as they are known: what takes long is done with these alone."""
-    if weights is None or weights.ndim < 2 or weights.size <= SAMPLE:
-        return weights
+    if weights is None:
+        return None
+    if weights.ndim < 2 or weights.size <= SAMPLE:
+        return np.asarray(weights)
     keep = max(1, SAMPLE * len(weights) // weights.size)
     return weights[:: len(weights) // keep][:keep]
 
@@ -147,7 +150,7 @@ def _scheme_of(request: Request, packed: QTensor | None) -> Scheme:
 
 
 def _figures(
-    request: Request, weights: np.ndarray | None, packed: QTensor | None, token: Token
+    request: Request, weights: Weights | None, packed: QTensor | None, token: Token
 ) -> tuple[Metrics, float, float]:
     """Metrics, smallest and largest weight (of the levels where the weights are not known)."""
     from qinspect.quant import engine

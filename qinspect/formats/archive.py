@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qinspect.errors import FormatError, UnsupportedError, printable
-from qinspect.formats.stored import MappedFile, unreadable
+from qinspect.formats.stored import WatchedFile, unreadable
 
 SIGNATURE = b"PK\x03\x04"
 _ALLOWED_FLAGS = 0x080E
@@ -46,7 +46,7 @@ def names(path: Path, head: bytes) -> list[str]:
         return [head[30 : 30 + length].decode(errors="replace")]
 
 
-def entries(file: MappedFile) -> dict[str, Entry]:
+def entries(file: WatchedFile) -> dict[str, Entry]:
     """All entries by name; FormatError unless every one lies apart from the others inside the file."""
     try:
         with zipfile.ZipFile(file.path) as archive:
@@ -69,7 +69,7 @@ def entries(file: MappedFile) -> dict[str, Entry]:
     return found
 
 
-def _entry(file: MappedFile, info: zipfile.ZipInfo, start: int, stop: int) -> Entry:
+def _entry(file: WatchedFile, info: zipfile.ZipInfo, start: int, stop: int) -> Entry:
     """One entry, which must lie between `start` and `stop`."""
     at = info.header_offset
     if not start <= at <= stop - 30:

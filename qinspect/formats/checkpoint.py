@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from qinspect.errors import FormatError
+from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 from qinspect.registry import Registry
 
@@ -68,7 +69,14 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def load(self, name: str, rows: slice | None = None) -> np.ndarray | QTensor:
-        """The tensor `name`, or some rows of it (first axis, step 1): read-only, memory-mapped where that can be."""
+        """The tensor `name`, or some rows of it (first axis, step 1): read-only, in memory of its own."""
+
+    def lazy(self, name: str) -> Weights | QTensor:
+        """As `load`, but a large array is read by rows when they are needed; what is wrong with the file may come then.
+
+        This is for work that goes over a tensor block by block and need not hold it.
+        """
+        return self.load(name)
 
     def info(self, name: str) -> TensorInfo:
         """The header of `name`; FormatError if there is no such tensor."""

@@ -32,13 +32,17 @@ DTYPES: Mapping[str, np.dtype] = MappingProxyType(
         "U16": np.dtype("<u2"),
         "U8": np.dtype("u1"),
         "BOOL": np.dtype("?"),
+        "I4": np.dtype(ml_dtypes.int4),
+        "U4": np.dtype(ml_dtypes.uint4),
+        "I2": np.dtype(ml_dtypes.int2),
+        "U2": np.dtype(ml_dtypes.uint2),
         "C64": np.dtype("<c8"),
         "C128": np.dtype("<c16"),
     }
 )
-"""The types that can be loaded, as numpy has them. C128 is not a safetensors type."""
+"""The types that can be loaded, as numpy has them. C128, I4, U4, I2 and U2 are not safetensors types."""
 
-_SMALL_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+_SMALL_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "I4": 4, "U4": 4, "I2": 2, "U2": 2}
 """Types of which several share a byte in a file."""
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -76,3 +80,13 @@ def stored_nbytes(name: str, shape: tuple[int, ...]) -> int | None:
     found = bits(name)
     total = None if found is None else math.prod(shape) * found
     return None if total is None or total % 8 else total // 8
+
+
+def unpacked(data: np.ndarray, name: str, count: int) -> np.ndarray:
+    """`count` elements, a byte each, of a type of which several share a byte of `data` (uint8), the first lowest."""
+    width = _SMALL_BITS[name]
+    places = [(data >> shift) & ((1 << width) - 1) for shift in range(0, 8, width)]
+    found = np.stack(places, axis=-1).reshape(-1)[:count]
+    if name.startswith("I"):
+        found = ((found << 8 - width).view(np.int8) >> 8 - width).view(np.uint8)
+    return found.view(DTYPES[name])

@@ -21,8 +21,8 @@ from qinspect.errors import FormatError, QInspectError, UnsupportedError
 from qinspect.formats import archive
 from qinspect.formats.archive import Entry
 from qinspect.formats.checkpoint import Checkpoint, Reader, TensorInfo
-from qinspect.formats.dtypes import dtype_name
-from qinspect.formats.stored import MappedFile, StoredCheckpoint, readonly, taken, truncated
+from qinspect.formats.dtypes import DTYPES, dtype_name
+from qinspect.formats.stored import Source, Span, StoredCheckpoint, WatchedFile, readonly, taken, truncated
 
 MAGIC = b"\x93NUMPY"
 UNPACKED_LIMIT = 1 << 32
@@ -99,23 +99,23 @@ def _shape(shape: tuple[object, ...]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Plain:
-    """An array behind its header in a mapped file."""
+class Plain(Source):
+    """An array behind its header in a file, in an order or of a type that it is converted from."""
 
-    file: MappedFile
+    file: WatchedFile
     offset: int
     header: Header
 
     def read(self, rows: slice | None) -> np.ndarray:
-        """A view of the file where its alignment and byte order allow, else a copy."""
+        """Converted to this machine's byte order."""
         return self.header.array(self.file.at(self.offset + self.header.nbytes, self.header.data_nbytes), rows)
 
 
 @dataclass(frozen=True)
-class Deflated:
+class Deflated(Source):
     """An array in a compressed entry of an archive, which is unpacked whole each time."""
 
-    file: MappedFile
+    file: WatchedFile
     entry: Entry
     header: Header
 
@@ -123,6 +123,14 @@ class Deflated:
         """A copy."""
         data = np.frombuffer(_unpack(self.file, self.entry, self.entry.size), np.uint8)
         return self.header.array(data[self.header.nbytes :], rows)
+
+
+def _plain(file: WatchedFile, offset: int, header: Header) -> Source:
+    """The array whose header lies at `offset`: a span, of which rows can be read, wherever it can be one."""
+    name = dtype_name(header.dtype)
+    if header.fortran or DTYPES.get(name) != header.dtype:
+        return Plain(file, offset, header)
+    return Span(file, offset + header.nbytes, header.data_nbytes, name, header.shape)
 
 
 class Npy(Reader):
@@ -141,7 +149,7 @@ class Npy(Reader):
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
         """Open the file; its one array is named after it."""
-        file = MappedFile(path)
+        file = WatchedFile(path)
         try:
             header = parse_header(file.at(0, min(file.nbytes, _HEADER_LIMIT + 12)).tobytes())
         except QInspectError as error:
@@ -149,7 +157,7 @@ class Npy(Reader):
         if header.nbytes + header.data_nbytes > file.nbytes and not header.dtype.hasobject:
             raise truncated(path, header.nbytes + header.data_nbytes, file.nbytes)
         row = header.row(path.stem)
-        return StoredCheckpoint(path, cls.title, [(row, Plain(file, 0, header))], file=file)
+        return StoredCheckpoint(path, cls.title, [(row, _plain(file, 0, header))], file=file)
 
 
 class Npz(Reader):
@@ -169,7 +177,7 @@ class Npz(Reader):
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
         """Open the file; only the arrays' headers are read."""
-        file = MappedFile(path)
+        file = WatchedFile(path)
         entries = archive.entries(file)
         unpacked = sum(entry.size for entry in entries.values() if entry.compressed)
         if unpacked > UNPACKED_LIMIT:
@@ -178,7 +186,7 @@ class Npz(Reader):
         return StoredCheckpoint(path, cls.title, [_member(file, entry) for entry in entries.values()], file=file)
 
 
-def _member(file: MappedFile, entry: Entry) -> tuple[TensorInfo, Plain | Deflated]:
+def _member(file: WatchedFile, entry: Entry) -> tuple[TensorInfo, Source]:
     name = entry.name.removesuffix(".npy")
     try:
         header = parse_header(_unpack(file, entry, min(entry.size, _HEADER_LIMIT + 12)))
@@ -187,10 +195,10 @@ def _member(file: MappedFile, entry: Entry) -> tuple[TensorInfo, Plain | Deflate
     except QInspectError as error:
         raise error.within(path=file.path, tensor=name) from None
     row = header.row(name)
-    return row, Deflated(file, entry, header) if entry.compressed else Plain(file, entry.offset, header)
+    return row, Deflated(file, entry, header) if entry.compressed else _plain(file, entry.offset, header)
 
 
-def _unpack(file: MappedFile, entry: Entry, nbytes: int) -> bytes:
+def _unpack(file: WatchedFile, entry: Entry, nbytes: int) -> bytes:
     """The first bytes of an entry."""
     file.check()
     if not entry.compressed:

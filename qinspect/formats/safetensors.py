@@ -18,7 +18,7 @@ from qinspect.errors import FormatError
 from qinspect.formats.checkpoint import Checkpoint, Reader, TensorInfo
 from qinspect.formats.dtypes import bits, stored_nbytes
 from qinspect.formats.native import CRC_KEY
-from qinspect.formats.stored import MappedFile, Span, StoredCheckpoint, truncated
+from qinspect.formats.stored import Span, StoredCheckpoint, WatchedFile, truncated
 
 HEADER_LIMIT = 100_000_000
 _COUNT_LIMIT = 1 << 63
@@ -42,7 +42,7 @@ class Safetensors(Reader):
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
         """Open the file; only its header is read."""
-        file = MappedFile(path)
+        file = WatchedFile(path)
         try:
             header, begin = _header(file)
             metadata = _metadata(header.pop("__metadata__", {}))
@@ -67,7 +67,7 @@ class SafetensorsCheckpoint(StoredCheckpoint):
             yield name, crc, span.file.at(span.offset, span.nbytes)
 
 
-def _header(file: MappedFile) -> tuple[dict[str, Any], int]:
+def _header(file: WatchedFile) -> tuple[dict[str, Any], int]:
     """The parsed header, and where the data begins."""
     if file.nbytes < 8:
         raise truncated(file.path, 8, file.nbytes)
@@ -101,7 +101,7 @@ def _metadata(value: Any) -> dict[str, str]:
     return value
 
 
-def _span(file: MappedFile, name: str, entry: Any, begin: int) -> Span:
+def _span(file: WatchedFile, name: str, entry: Any, begin: int) -> Span:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, stop]}:
             if not re.fullmatch(r"\w{1,32}", dtype, re.ASCII):
@@ -123,7 +123,7 @@ def _check_size(name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> N
         raise FormatError(f"its {nbytes} bytes do not hold {dtype} {list(shape)}", tensor=name)
 
 
-def _check_cover(file: MappedFile, spans: dict[str, Span], begin: int) -> None:
+def _check_cover(file: WatchedFile, spans: dict[str, Span], begin: int) -> None:
     """The arrays follow each other from the first byte of data to the last."""
     end = begin
     for name, span in sorted(spans.items(), key=lambda item: (item[1].offset, item[1].nbytes)):

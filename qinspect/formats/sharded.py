@@ -16,7 +16,8 @@ import numpy as np
 from qinspect.errors import FormatError, QInspectError, printable
 from qinspect.formats.checkpoint import Checkpoint, Reader
 from qinspect.formats.open import open_container
-from qinspect.formats.stored import MappedFile
+from qinspect.formats.stored import WatchedFile
+from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 
 _INDEX_LIMIT = 100_000_000
@@ -81,6 +82,11 @@ class ShardedCheckpoint(Checkpoint):
         self.info(name)
         return self._shards[self._places[name]].load(name, rows)
 
+    def lazy(self, name: str) -> Weights | QTensor:
+        """See `Checkpoint.lazy`."""
+        self.info(name)
+        return self._shards[self._places[name]].lazy(name)
+
     def checksums(self) -> Iterator[tuple[str, int, np.ndarray]]:
         """Those of all shards."""
         for shard in self._shards.values():
@@ -94,7 +100,7 @@ class ShardedCheckpoint(Checkpoint):
 
 def _weight_map(path: Path) -> dict[str, str]:
     """The shard of each tensor; only names of files beside the index are taken."""
-    file = MappedFile(path)
+    file = WatchedFile(path)
     if file.nbytes > _INDEX_LIMIT:
         raise FormatError("this JSON file is too large for an index of shards", path=path)
     try:

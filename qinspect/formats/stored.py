@@ -1,47 +1,55 @@
-"""Arrays that lie in files as they are: the file mapped into memory, spans of it, and a checkpoint made of spans."""
+"""Arrays that lie in files as they are: the file, watched for changes, spans of it, and a checkpoint made of spans."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import mmap
 import os
 import stat
+import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
 import numpy as np
 
 from qinspect.errors import FormatError, QInspectError, UnsupportedError
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo, is_unicode
-from qinspect.formats.dtypes import numpy_dtype
+from qinspect.formats.dtypes import bits, numpy_dtype, unpacked
+from qinspect.quant.lazy import LazyRows, Weights
+from qinspect.quant.scheme import QTensor
 
 EXPANDED_LIMIT = 1 << 26
 """Bytes that a view which repeats its stored bytes (stride 0) may take: four of them can claim to be a terabyte."""
 
 
-class MappedFile:
-    """A file mapped read-only. Every look at it first makes sure that it is still the file that was opened.
+_SMALL = 1 << 20
+"""Bytes of an array up to which it is read whole."""
 
-    Without that, reading where a file was cut short would end the process (SIGBUS).
+_AT_ONCE = 1 << 30
+"""Bytes asked of the system at once; Linux gives at most 2 GiB."""
+
+
+class WatchedFile:
+    """A file opened for reading. Every read makes sure that it got bytes of the file that was opened.
+
+    Nothing is mapped into memory: reading a map where the file was cut short would end the process (SIGBUS), and no
+    check beforehand can rule out that it is cut just then. Reading block by block is as fast.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with path.open("rb") as file:
-                opened = os.fstat(file.fileno())
-                if not stat.S_ISREG(opened.st_mode):
-                    raise FormatError("this is not a regular file", path=path)
-                if not opened.st_size:
-                    raise FormatError("the file is empty", path=path)
-                self._map: mmap.mmap | None = mmap.mmap(file.fileno(), opened.st_size, access=mmap.ACCESS_READ)
-        except (OSError, ValueError, OverflowError) as error:
+            self._descriptor: _Descriptor | None = _Descriptor(path)
+            opened = os.fstat(self._descriptor.number)
+        except (OSError, ValueError) as error:
             raise unreadable(path, error) from error
+        if not stat.S_ISREG(opened.st_mode):
+            raise FormatError("this is not a regular file", path=path)
+        if not opened.st_size:
+            raise FormatError("the file is empty", path=path)
         self.nbytes = opened.st_size
         self._identity = _identity(opened)
 
@@ -49,34 +57,70 @@ class MappedFile:
         """`nbytes` bytes from `offset` on, uint8, read-only; FormatError if the file has changed or is closed."""
         if offset + nbytes > self.nbytes:
             raise truncated(self.path, offset + nbytes, self.nbytes)
-        mapped = self.check()
+        descriptor = self._open()
         try:
-            return np.frombuffer(mapped, np.uint8, nbytes, offset)
-        except ValueError as error:  # another thread closed it just now
-            raise self._closed() from error
+            data = np.empty(nbytes, np.uint8)
+            complete = descriptor.read(data.data, offset)
+        except (OSError, MemoryError) as error:
+            raise unreadable(self.path, error) from error
+        self.check()
+        if not complete:
+            raise self._changed()
+        return readonly(data)
 
-    def check(self) -> mmap.mmap:
-        """The mapping; FormatError if the file is no longer the one that was opened, or was closed."""
-        mapped = self._map
-        if mapped is None:
-            raise self._closed()
+    def _open(self) -> _Descriptor:
+        if self._descriptor is None:
+            raise FormatError("the file was closed; open it again", path=self.path)
+        return self._descriptor
+
+    def check(self) -> None:
+        """FormatError if the file on disk is no longer the one that was opened, or was closed."""
+        self._open()
         try:
             same = _identity(self.path.stat()) == self._identity
         except OSError:
             same = False
         if not same:
-            raise FormatError("the file has changed on disk; open it again", path=self.path)
-        return mapped
+            raise self._changed()
 
-    def _closed(self) -> FormatError:
-        return FormatError("the file was closed; open it again", path=self.path)
+    def _changed(self) -> FormatError:
+        return FormatError("the file has changed on disk; open it again", path=self.path)
 
     def close(self) -> None:
-        """Let go of the file; arrays that were handed out keep their part of it."""
-        mapped, self._map = self._map, None
-        if mapped is not None:
-            with contextlib.suppress(BufferError):
-                mapped.close()
+        """Let go of the file, after any read that another thread is at."""
+        self._descriptor = None
+
+
+class _Descriptor:
+    """A file descriptor, which is closed when nobody holds it any more: else its number could be another file's."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = -1
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        self._lock = threading.Lock()
+
+    def read(self, out: memoryview, offset: int) -> bool:
+        """Fill `out` with what lies from `offset` on; False if the file ends before."""
+        done = 0
+        while done < out.nbytes:
+            count = self._read(out[done : done + _AT_ONCE], offset + done)
+            if not count:
+                return False
+            done += count
+        return True
+
+    def _read(self, out: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self.number, [out], offset)
+        with self._lock:  # Windows
+            os.lseek(self.number, offset, os.SEEK_SET)
+            part = os.read(self.number, out.nbytes)
+        out[: len(part)] = part
+        return len(part)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
@@ -98,18 +142,23 @@ def truncated(path: Path, expected: int, found: int) -> FormatError:
     return FormatError(f"the file is truncated: expected {expected} bytes, has {found}; copy it again", path=path)
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where an array can be had from."""
 
+    @abstractmethod
     def read(self, rows: slice | None) -> np.ndarray:
-        """The array, or some rows of it."""
+        """The array, or some rows of it: in memory of its own, read-only."""
+
+    def lazy(self) -> Weights:
+        """The array, to be read by rows when they are needed if that pays."""
+        return self.read(None)
 
 
 @dataclass(frozen=True)
-class Span:
-    """An array in a mapped file: `nbytes` from `offset` on. `strides` count elements; None means contiguous."""
+class Span(Source):
+    """An array in a file: `nbytes` from `offset` on. `strides` count elements; None means contiguous."""
 
-    file: MappedFile
+    file: WatchedFile
     offset: int
     nbytes: int
     dtype: str
@@ -117,14 +166,32 @@ class Span:
     strides: tuple[int, ...] | None = None
 
     def read(self, rows: slice | None) -> np.ndarray:
-        """A view of the file where its alignment allows, else a copy."""
+        """Only the bytes between the first and the last element are read."""
         dtype = numpy_dtype(self.dtype)
         self._check_expanded(dtype.itemsize)
+        if rows is not None and self.shape and rows.step in (None, 1) and bits(self.dtype) == 8 * dtype.itemsize:
+            return self._rows(rows).read(None)
         data = self.file.at(self.offset, self.nbytes)
-        if self.dtype == "F4":
-            data = np.stack([data & 15, data >> 4], axis=-1)
-        part = taken(self._view(data, dtype), rows)
-        return readonly(part if part.flags.aligned else part.copy())
+        if bits(self.dtype) != 8 * dtype.itemsize:
+            data = unpacked(data, self.dtype, math.prod(self.shape))
+        return readonly(taken(self._view(data, dtype), rows))
+
+    def lazy(self) -> Weights:
+        """By rows if there are many bytes, and those of a row do not lie among another's."""
+        dtype = numpy_dtype(self.dtype)
+        apart = self.strides is None or self.strides[0] >= _reach(self.shape[1:], self.strides[1:])
+        if len(self.shape) < 2 or self.nbytes <= _SMALL or not apart or bits(self.dtype) != 8 * dtype.itemsize:
+            return self.read(None)
+        return LazyRows(self.shape, dtype, lambda start, stop: self.read(slice(start, stop)))
+
+    def _rows(self, rows: slice) -> Span:
+        """The span of some rows."""
+        start, stop, _ = rows.indices(self.shape[0])
+        shape = max(0, stop - start), *self.shape[1:]
+        strides = contiguous(self.shape) if self.strides is None else self.strides
+        itemsize = numpy_dtype(self.dtype).itemsize
+        begin, nbytes = strides[0] * start * itemsize, _reach(shape, strides) * itemsize
+        return replace(self, offset=self.offset + begin, nbytes=nbytes, shape=shape)
 
     def _view(self, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
         strides = None if self.strides is None else tuple(stride * dtype.itemsize for stride in self.strides)
@@ -137,10 +204,22 @@ class Span:
 
     def _check_expanded(self, itemsize: int) -> None:
         claimed = math.prod(self.shape) * itemsize
-        if self.dtype != "F4" and claimed > max(self.nbytes, EXPANDED_LIMIT):
+        if self.strides is not None and claimed > max(self.nbytes, EXPANDED_LIMIT):
             raise UnsupportedError(
                 f"this view repeats {self.nbytes} stored bytes until they are {claimed}; save it with .clone()"
             )
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides, in elements, of an array in C order."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Elements from the first to the last of a strided array."""
+    if 0 in shape:
+        return 0
+    return 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
 
 
 def taken(array: np.ndarray, rows: slice | None) -> np.ndarray:
@@ -168,7 +247,7 @@ class StoredCheckpoint(Checkpoint):
         format: str,
         tensors: Iterable[tuple[TensorInfo, Source]],
         *,
-        file: MappedFile | None = None,
+        file: WatchedFile | None = None,
         metadata: Mapping[str, str] | None = None,
         notes: Iterable[str] = (),
     ) -> None:
@@ -195,6 +274,14 @@ class StoredCheckpoint(Checkpoint):
         self.info(name)
         try:
             return self._sources[name].read(rows)
+        except QInspectError as error:
+            raise error.within(path=self.path, tensor=name) from None
+
+    def lazy(self, name: str) -> Weights | QTensor:
+        """See `Checkpoint.lazy`."""
+        self.info(name)
+        try:
+            return self._sources[name].lazy()
         except QInspectError as error:
             raise error.within(path=self.path, tensor=name) from None
 

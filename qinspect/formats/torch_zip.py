@@ -22,7 +22,7 @@ from qinspect.formats.dtypes import stored_nbytes
 from qinspect.formats.native import LAYERS_KEY, RECORD_KEY
 from qinspect.formats.pickles import Key, Object
 from qinspect.formats.state_dict import Contents, StoredTensor, contents_of, is_understood
-from qinspect.formats.stored import MappedFile, Span, StoredCheckpoint
+from qinspect.formats.stored import Span, StoredCheckpoint, WatchedFile
 
 _LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """The pickled magic number with which torch before 1.6 began."""
@@ -48,7 +48,7 @@ class TorchZip(Reader):
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
         """Open the file; only its directory and pickle are read."""
-        file = MappedFile(path)
+        file = WatchedFile(path)
         if not file.at(0, min(4, file.nbytes)).tobytes().startswith(archive.SIGNATURE):
             raise UnsupportedError(
                 "this is the format of torch before 1.6; save it again: torch.save(torch.load(old), new)", path=path
@@ -72,7 +72,7 @@ class TorchCheckpoint(StoredCheckpoint):
                 yield name, entry.crc, self.file.at(entry.offset, entry.nbytes)
 
 
-def _checkpoint(file: MappedFile, title: str) -> Checkpoint:
+def _checkpoint(file: WatchedFile, title: str) -> Checkpoint:
     entries = archive.entries(file)
     roots = [name.removesuffix("data.pkl") for name in entries if name.rpartition("/")[2] == "data.pkl"]
     if len(roots) != 1:
@@ -96,7 +96,7 @@ def _checkpoint(file: MappedFile, title: str) -> Checkpoint:
     return checkpoint
 
 
-def _bytes(file: MappedFile, entry: Entry) -> bytes:
+def _bytes(file: WatchedFile, entry: Entry) -> bytes:
     _check_stored(entry)
     if entry.nbytes > pickles.MAX_BYTES:
         raise FormatError(f"its pickle has {entry.nbytes} bytes, more than the {pickles.MAX_BYTES} that are read")
@@ -110,12 +110,12 @@ def _check_stored(entry: Entry) -> None:
         )
 
 
-def _check_byteorder(file: MappedFile, entry: Entry | None) -> None:
+def _check_byteorder(file: WatchedFile, entry: Entry | None) -> None:
     if entry is not None and _bytes(file, entry) != b"little":
         raise UnsupportedError("it was written on a big-endian machine; save it again on a little-endian one")
 
 
-def _tensor(file: MappedFile, tensor: StoredTensor, entry: Entry | None) -> tuple[TensorInfo, Span]:
+def _tensor(file: WatchedFile, tensor: StoredTensor, entry: Entry | None) -> tuple[TensorInfo, Span]:
     """The row and the place of one tensor, made sure to lie inside its storage."""
     if entry is None:
         raise FormatError(f"its storage {printable(tensor.key)} is not in the archive", tensor=tensor.name)

@@ -26,6 +26,7 @@ from qinspect.formats.native import (
     records_of,
     stored_name,
 )
+from qinspect.quant.lazy import Weights
 from qinspect.quant.packing import DigitPacking
 from qinspect.quant.scheme import QTensor, make_scheme
 from qinspect.quant.schemes.base_n import BaseN, codebook
@@ -184,6 +185,10 @@ class PackedCheckpoint(Checkpoint):
             return self._packed(self._layers[name], rows)
         except QInspectError as error:
             raise error.within(path=self.path, tensor=name) from None
+
+    def lazy(self, name: str) -> Weights | QTensor:
+        """See `Checkpoint.lazy`; packed layers are held whole."""
+        return self.load(name) if name in self._layers else self._raw.lazy(name)
 
     def _packed(self, layer: Layer, rows: slice | None) -> QTensor:
         scheme, shape = layer.record.scheme, layer.record.shape

@@ -20,6 +20,7 @@ import numpy as np
 
 from qinspect.errors import SchemeError
 from qinspect.quant.layout import matrix_shape
+from qinspect.quant.lazy import LazyRows, Weights
 from qinspect.task import Token
 
 T = TypeVar("T")
@@ -94,15 +95,18 @@ def map_blocks(
 
 
 class Matrix:
-    """Weights of any float type, shape and memory order, read as float32 rows; copied only where that is needed."""
+    """Weights of any float type, shape and memory order, read as float32 rows; copied only where that is needed.
+
+    Of `LazyRows` a block is read when it is asked for, and let go of with it.
+    """
 
     def __init__(self, weights: Any) -> None:
-        array = _as_array(weights)
+        array = weights if isinstance(weights, LazyRows) else _as_array(weights)
         if not _is_float(array.dtype):
             raise SchemeError(f"{array.dtype} weights cannot be quantized; choose a floating-point tensor")
         self.shape: tuple[int, ...] = array.shape
         self.rows, self.cols = matrix_shape(array.shape)
-        self._array = array if array.ndim > 1 else array.reshape(1, -1)
+        self._array: Weights = array.reshape(1, -1) if isinstance(array, np.ndarray) and array.ndim < 2 else array
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Rows `start`…`stop` as a C-contiguous float32 matrix."""

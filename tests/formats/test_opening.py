@@ -97,6 +97,22 @@ class TestEveryFormat:
                 with pytest.raises(FormatError, match="has changed on disk; open it again"):
                     checkpoint.load("w", rows)
 
+    def test_lazy_rows_are_those_of_the_array(self, tmp_path, file):
+        w = np.random.default_rng(0).standard_normal((700, 600)).astype(np.float32)
+        with open_checkpoint(save(tmp_path / file, w)) as checkpoint:
+            lazy = checkpoint.lazy("w")
+            assert (lazy.shape, lazy.dtype, lazy.ndim, lazy.size, len(lazy)) == (w.shape, w.dtype, 2, w.size, 700)
+            for rows in (
+                slice(None),
+                slice(3, 9),
+                slice(690, 800),
+                slice(9, 3),
+                slice(None, None, 7),
+                slice(5, 650, 90),
+            ):
+                np.testing.assert_array_equal(lazy[rows], w[rows])
+            np.testing.assert_array_equal(np.asarray(lazy), w)
+
     def test_the_name_does_not_decide(self, tmp_path, file):
         if file.endswith(".json"):
             return  # an index is known by its name: JSON holds anything
@@ -336,9 +352,9 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()
 checkpoint = open_checkpoint({str(path)!r})
 part = checkpoint.load("w", slice(700_000, 700_064))
-whole = checkpoint.load("w")
+whole = checkpoint.lazy("w")
 seconds = time.perf_counter() - start
-total = float(part.sum()) + float(whole[5].sum())
+total = float(part.sum()) + float(whole[5:6].sum()) + float(whole[5:700_000:100_000].sum())
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(len(whole), part.shape[0], total, int(after - before), int(seconds * 1000))
 """
@@ -347,6 +363,34 @@ print(len(whole), part.shape[0], total, int(after - before), int(seconds * 1000)
     assert (rows, part, total) == (786_432, 64, 0)
     assert grown_kb < 16 * 1024
     assert elapsed_ms < 1000
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".npy", ".npz"])
+def test_a_file_cut_short_while_it_is_measured_does_not_end_the_process(tmp_path, suffix):
+    path = save(tmp_path / f"w{suffix}", np.ones((2048, 2048), np.float32))
+    code = f"""
+import os, pathlib, threading
+from qinspect.errors import FormatError
+from qinspect.formats.open import open_checkpoint
+from qinspect.quant.scheme import make_scheme
+
+path, scheme = pathlib.Path({str(path)!r}), make_scheme("base11")
+data = path.read_bytes()
+for attempt in range(12):
+    path.write_bytes(data)
+    with open_checkpoint(path) as checkpoint:
+        weights = checkpoint.lazy("w")
+        cut = threading.Timer(attempt * 0.003, os.truncate, (path, 5000))
+        cut.start()
+        try:
+            while True:
+                scheme.measure(weights)
+        except FormatError as error:
+            print("changed on disk" in str(error))
+        cut.join()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ["True"] * 12), done.stderr
 
 
 def test_ten_thousand_tensors_open_quickly_enough_to_be_looked_up(tmp_path):

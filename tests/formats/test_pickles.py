@@ -15,6 +15,9 @@ from qinspect.errors import FormatError
 from qinspect.formats import pickles
 from qinspect.formats.pickles import Global, Key, Object, parse
 
+# Python's own tool for pickles warns of backslashes in the text of protocol 0.
+pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
+
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 DATA = st.recursive(
     SCALARS | st.binary().map(bytearray),

@@ -15,6 +15,9 @@ from qinspect.errors import QInspectError
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.scheme import QTensor, make_scheme
 
+# Python's own tool for pickles warns of backslashes in the text of protocol 0.
+pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
+
 W = np.random.default_rng(0).standard_normal((6, 40)).astype(np.float32)
 Q = make_scheme("base11", group_size=20).quantize(W)
 RECORD = {

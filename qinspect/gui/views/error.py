@@ -10,7 +10,12 @@ import numpy as np
 from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtWidgets import QWidget
 
+<<<<<<< HEAD
 from qinspect import figures as fmt
+=======
+from qinspect.errors import QInspectError
+from qinspect.gui import format as fmt
+>>>>>>> eadc084 (Files are read block by block, not mapped: one that is cut short while it is looked at no longer ends the process)
 from qinspect.gui.axes import number
 from qinspect.gui.image import OVERVIEW, Crop, ImagePlot, crop, diverging, limits, magnitude, spread
 from qinspect.gui.plots import ZOOM_HINT
@@ -53,11 +58,19 @@ def rows_of(inspection: Inspection, start: int, stop: int) -> Rows:
         rows = slice(first, min(first + size, stop)) if len(q.shape) > 1 else None  # a vector is one row
         part = q.scheme.dequantize(q, rows=rows).reshape(-1, cols)
         decoded[first - start : first - start + len(part)] = part
-    weights = inspection.weights
-    if weights is not None:
-        matrix = weights if weights.ndim > 1 else weights.reshape(1, -1)
-        weights = matrix[start:stop].reshape(stop - start, cols).astype(np.float32)
-    return Rows(start, stop, decoded, weights)
+    return Rows(start, stop, decoded, _weights_of(inspection, start, stop))
+
+
+def _weights_of(inspection: Inspection, start: int, stop: int) -> np.ndarray | None:
+    """The original weights of these rows, if they are known and can still be read."""
+    weights, cols = inspection.weights, inspection.errors.shape[1]
+    if weights is None:
+        return None
+    try:
+        rows = weights[start:stop] if weights.ndim > 1 else weights[:]
+    except QInspectError:  # the file has changed: the next look at the layer says so
+        return None
+    return rows.reshape(stop - start, cols).astype(np.float32)
 
 
 class ErrorView(PlotView):
