@@ -305,7 +305,7 @@ def _base11_layout(w: np.ndarray) -> Table:
         Column("bytes", "bytes"),
         Column("codes", "codes, least significant digit first"),
     )
-    codes, words = scheme.codes(q)[0, :128], q.data[0, 0].reshape(-1, 4)
+    codes, words = scheme.codes(q)[0, :128], np.asarray(q.data)[0, 0].reshape(-1, 4)
     rows = [
         (i, f"{word.view('<u4').item():#010x}", word.tobytes().hex(" "), " ".join(map(str, codes[9 * i : 9 * i + 9])))
         for i, word in enumerate(words)

@@ -18,7 +18,7 @@ import numpy as np
 from qinspect.errors import FormatError, QInspectError, UnsupportedError
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo, is_unicode
 from qinspect.formats.dtypes import bits, numpy_dtype, unpacked
-from qinspect.quant.lazy import LazyRows, Weights
+from qinspect.quant.lazy import LazyArray, Weights
 from qinspect.quant.scheme import QTensor
 
 EXPANDED_LIMIT = 1 << 26
@@ -177,12 +177,12 @@ class Span(Source):
         return readonly(taken(self._view(data, dtype), rows))
 
     def lazy(self) -> Weights:
-        """By rows if there are many bytes, and those of a row do not lie among another's."""
+        """In the file if it is large, and lies there as it is."""
         dtype = numpy_dtype(self.dtype)
-        apart = self.strides is None or self.strides[0] >= _reach(self.shape[1:], self.strides[1:])
-        if len(self.shape) < 2 or self.nbytes <= _SMALL or not apart or bits(self.dtype) != 8 * dtype.itemsize:
+        packed = bits(self.dtype) != 8 * dtype.itemsize
+        if self.nbytes <= _SMALL or not self.shape or self.strides is not None or packed:
             return self.read(None)
-        return LazyRows(self.shape, dtype, lambda start, stop: self.read(slice(start, stop)))
+        return LazyArray(self.shape, dtype, lambda offset, nbytes: self.file.at(self.offset + offset, nbytes))
 
     def _rows(self, rows: slice) -> Span:
         """The span of some rows."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from qinspect.errors import SchemeError
 from qinspect.quant.layout import matrix_shape
-from qinspect.quant.lazy import LazyRows, Weights
+from qinspect.quant.lazy import LazyArray, Weights
 from qinspect.task import Token
 
 T = TypeVar("T")
@@ -97,11 +97,11 @@ def map_blocks(
 class Matrix:
     """Weights of any float type, shape and memory order, read as float32 rows; copied only where that is needed.
 
-    Of `LazyRows` a block is read when it is asked for, and let go of with it.
+    Of a `LazyArray` a block is read when it is asked for, and let go of with it.
     """
 
     def __init__(self, weights: Any) -> None:
-        array = weights if isinstance(weights, LazyRows) else _as_array(weights)
+        array = weights if isinstance(weights, LazyArray) and weights.ndim > 1 else _as_array(weights)
         if not _is_float(array.dtype):
             raise SchemeError(f"{array.dtype} weights cannot be quantized; choose a floating-point tensor")
         self.shape: tuple[int, ...] = array.shape

@@ -13,6 +13,7 @@ import numpy as np
 
 from qinspect.errors import FormatError
 from qinspect.quant.layout import Layout
+from qinspect.quant.lazy import Weights
 
 if TYPE_CHECKING:
     from qinspect.quant.scheme import Grid
@@ -64,7 +65,7 @@ class BitPacking:
             packing_kernels.unpack_bits(data, self.bits, out)
 
 
-def read_bits(stream: np.ndarray, bits: int, row_bits: int, start: int, out: np.ndarray) -> None:
+def read_bits(stream: Weights, bits: int, row_bits: int, start: int, out: np.ndarray) -> None:
     """Codes of `bits` bits, low bits first, from a uint8 `stream` into `out` `[m, cols]`, from row `start` on.
 
     Row `i` begins at bit `i · row_bits`, in a whole byte unless rows follow each other without padding.
@@ -83,7 +84,7 @@ def read_bits(stream: np.ndarray, bits: int, row_bits: int, start: int, out: np.
     n = skipped + out.size
     first = (start * cols - skipped) * bits // 8
     codes = np.empty((1, n), out.dtype)
-    packing.unpack(stream[None, first : first + -(-n * bits // 8)], Layout(1, n, n, n, (1,)), codes)
+    packing.unpack(stream[first : first + -(-n * bits // 8)][None], Layout(1, n, n, n, (1,)), codes)
     out[...] = codes[0, skipped:].reshape(out.shape)
 
 

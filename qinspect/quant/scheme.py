@@ -20,6 +20,7 @@ import numpy as np
 
 from qinspect.errors import FormatError, SchemeError
 from qinspect.quant.layout import Layout
+from qinspect.quant.lazy import Weights
 from qinspect.quant.metrics import Metrics
 from qinspect.quant.packing import Packing
 from qinspect.quant.parameter import Parameter
@@ -37,13 +38,14 @@ class QTensor:
 
     scheme: Scheme
     shape: tuple[int, ...]
-    data: np.ndarray
+    data: Weights
     params: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
         self._check()
         for array in (self.data, *self.params.values()):
-            array.flags.writeable = False
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
 
     def _check(self) -> None:
         """Refuse arrays that the scheme would not store like this: kernels trust sizes, which may come from a file."""

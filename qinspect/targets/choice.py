@@ -94,6 +94,6 @@ def _declined(checkpoint: Checkpoint, info: TensorInfo, scheme: Scheme, token: T
         return None
     from qinspect.quant.engine import extremes
 
-    held = checkpoint.load(info.name)
+    held = checkpoint.lazy(info.name)
     weights = held.scheme.dequantize(held, token=token) if isinstance(held, QTensor) else held
     return scheme.leaves_alone(*extremes(weights, token))

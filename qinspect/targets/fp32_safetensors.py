@@ -10,6 +10,7 @@ import numpy as np
 from qinspect.errors import ExportError
 from qinspect.formats.checkpoint import FLOATING, Checkpoint
 from qinspect.formats.dtypes import numpy_dtype
+from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 from qinspect.targets.blueprint import Blueprint, Stored
 from qinspect.targets.choice import Choice
@@ -50,15 +51,15 @@ class Fp32Safetensors(TensorFile):
 
     def content(self, row: PlanRow, held: Content, token: Token) -> Content:
         """Decoded weights."""
-        held = packed(row, held, token)
+        content = packed(row, held, token)
         dtype = numpy_dtype(self.stored_dtype(row))
-        if not isinstance(held, QTensor):
-            return _converted(held, dtype)
-        return within(held.scheme.dequantize(held, token=token), dtype)
+        if not isinstance(content, QTensor):
+            return _converted(content, dtype)
+        return within(content.scheme.dequantize(content, token=token), dtype)
 
-    def arrays(self, content: Content) -> list[np.ndarray]:
+    def arrays(self, content: Content) -> list[Weights]:
         """The weights."""
-        assert isinstance(content, np.ndarray)
+        assert not isinstance(content, QTensor)
         return [content]
 
     def blueprint(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Blueprint:
@@ -66,10 +67,12 @@ class Fp32Safetensors(TensorFile):
         return SafetensorsFile([stored for row in rows for stored in self.stored(row)], kept_metadata(checkpoint))
 
 
-def _converted(weights: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _converted(weights: Weights, dtype: np.dtype) -> Weights:
     """`weights` in another type; ExportError for a finite weight that becomes infinite there."""
+    if weights.dtype == dtype:
+        return weights
     try:
         with np.errstate(over="raise"):
-            return weights.astype(dtype, copy=False)
+            return np.asarray(weights).astype(dtype, copy=False)
     except FloatingPointError:
         raise ExportError(f"there are weights that {dtype.name} cannot hold; unpack keeps the type they have") from None

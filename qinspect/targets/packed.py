@@ -9,6 +9,7 @@ import numpy as np
 
 from qinspect.formats.dtypes import dtype_name, numpy_dtype
 from qinspect.formats.native import LayerRecord, array_names, codebook_name, prefix_of
+from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 from qinspect.quant.schemes.base_n import BaseN, codebook
 from qinspect.targets.blueprint import Stored
@@ -36,26 +37,26 @@ class Packed(TensorFile):
 
     def content(self, row: PlanRow, held: Content, token: Token) -> Content:
         """The codes, made now unless the source has just these."""
-        held = packed(row, held, token)
-        if row.scheme is None and isinstance(held, QTensor):
-            return within(held.scheme.dequantize(held, token=token), numpy_dtype(row.dtype))
-        return held
+        content = packed(row, held, token)
+        if row.scheme is None and isinstance(content, QTensor):
+            return within(content.scheme.dequantize(content, token=token), numpy_dtype(row.dtype))
+        return content
 
-    def arrays(self, content: Content) -> list[np.ndarray]:
+    def arrays(self, content: Content) -> list[Weights]:
         """In the order of `stored`."""
         if not isinstance(content, QTensor):
             return [content]
-        arrays = [content.data, *(content.params[name] for name in content.scheme.param_names)]
+        arrays: list[Weights] = [content.data, *(content.params[name] for name in content.scheme.param_names)]
         return [*arrays, codebook(content.scheme.levels)] if isinstance(content.scheme, BaseN) else arrays
 
 
 def packed(row: PlanRow, held: Content, token: Token) -> Content:
     """`held` in the scheme of `row`; as it is where there is none, or where it is packed so already."""
-    if row.scheme is None or (isinstance(held, QTensor) and same_scheme(held.scheme, row.scheme)):
-        return held
     if isinstance(held, QTensor):
+        if row.scheme is None or same_scheme(held.scheme, row.scheme):
+            return held
         held = held.scheme.dequantize(held, token=token)
-    return row.scheme.quantize(held, token=token)
+    return held if row.scheme is None else row.scheme.quantize(held, token=token)
 
 
 def within(decoded: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -10,11 +10,12 @@ import numpy as np
 
 from qinspect.errors import ExportError
 from qinspect.quant.layout import matrix_shape
+from qinspect.quant.lazy import LazyArray, Weights
 from qinspect.quant.scheme import QTensor
 from qinspect.task import Token
 
-Content = np.ndarray | QTensor
-"""A tensor, packed or not."""
+Content = Weights | QTensor
+"""A tensor, packed or not; it may be in its file still."""
 
 CHUNK = 1 << 22
 """Bytes handled between two checks of the token."""
@@ -23,23 +24,25 @@ _WEIGHTS = 1 << 20
 """Weights decoded at a time."""
 
 
-def chunks(array: np.ndarray) -> Iterator[memoryview]:
+def chunks(array: Weights) -> Iterator[memoryview]:
     """The bytes of `array` in C order, some megabytes at a time."""
     data = _bytes(array)
     return (data[start : start + CHUNK].data for start in range(0, data.size, CHUNK))
 
 
-def _bytes(array: np.ndarray) -> np.ndarray:
+def _bytes(array: Weights) -> Weights:
+    if isinstance(array, LazyArray):
+        return array.reshape(-1).view(np.uint8)
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
+def _same(a: Weights, b: Weights) -> bool:
     """Whether two arrays hold the same bytes."""
     pairs = zip(chunks(a), chunks(b), strict=True)
     return a.nbytes == b.nbytes and all(np.array_equal(x, y) for x, y in pairs)
 
 
-def crc32(arrays: Sequence[np.ndarray], token: Token) -> list[int]:
+def crc32(arrays: Sequence[Weights], token: Token) -> list[int]:
     """CRC-32 of the bytes of each array."""
     sums = []
     for array in arrays:
@@ -53,7 +56,7 @@ def crc32(arrays: Sequence[np.ndarray], token: Token) -> list[int]:
 
 def max_difference(meant: Content, found: Content, token: Token) -> float:
     """The largest |difference| of decoded weights; of a tensor that is not packed 0, or infinite if a byte differs."""
-    if isinstance(meant, np.ndarray) and isinstance(found, np.ndarray):
+    if not isinstance(meant, QTensor) and not isinstance(found, QTensor):
         return 0.0 if _same(meant, found) else math.inf
     assert isinstance(meant, QTensor) and isinstance(found, QTensor)
     rows, cols = matrix_shape(meant.shape)
@@ -75,7 +78,7 @@ def describe(content: Content) -> str:
     return f"{held} {list(content.shape)}"
 
 
-def check(meant: Content, found: Content, crcs: Sequence[int], arrays: Sequence[np.ndarray], token: Token) -> float:
+def check(meant: Content, found: Content, crcs: Sequence[int], arrays: Sequence[Weights], token: Token) -> float:
     """`max_difference` of one tensor, which is 0; ExportError if the file does not hold what was written."""
     if describe(meant) != describe(found):
         raise ExportError(f"it was written as {describe(meant)} and reads back as {describe(found)}")

@@ -10,12 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from qinspect.errors import ExportError, FormatError, QInspectError, UnsupportedError
 from qinspect.formats.checkpoint import Checkpoint
 from qinspect.formats.dtypes import itemsize
 from qinspect.formats.open import open_checkpoint
+from qinspect.quant.lazy import Weights
 from qinspect.recipe import Recipe
 from qinspect.targets import read_back
 from qinspect.targets.atomic import check_destination, durable, replacing
@@ -45,7 +44,7 @@ class TensorFile(Target):
         """`held`, as the source has it, turned into what will be stored."""
 
     @abstractmethod
-    def arrays(self, content: Content) -> list[np.ndarray]:
+    def arrays(self, content: Content) -> list[Weights]:
         """The data of `stored`, in its order."""
 
     @abstractmethod
@@ -93,7 +92,7 @@ class TensorFile(Target):
             done += row.original_nbytes
             sources.check()
             try:
-                content = self.content(row, checkpoint.load(row.name), whole.part(0, 0.5))
+                content = self.content(row, checkpoint.lazy(row.name), whole.part(0, 0.5))
             except QInspectError as error:
                 raise error.within(path=checkpoint.path, tensor=row.name) from None
             yield row, content, whole.part(0.5, 1)
@@ -121,7 +120,7 @@ class TensorFile(Target):
         try:
             with open_checkpoint(part) as written:
                 for row, meant, token in contents:
-                    found = written.load(row.name)
+                    found = written.lazy(row.name)
                     sums = [crcs[stored.name] for stored in self.stored(row)]
                     difference = read_back.check(meant, found, sums, self.arrays(found), token)
                     rows.append(ReportRow(row.name, row.nbytes, difference))
@@ -142,7 +141,7 @@ def _check_names(stored: Iterable[tuple[PlanRow, Stored]]) -> None:
             raise ExportError(text, tensor=row.name)
 
 
-def _put(file: BinaryIO, array: np.ndarray, token: Token) -> int:
+def _put(file: BinaryIO, array: Weights, token: Token) -> int:
     """Write an array where `file` stands; its CRC-32."""
     crc = 0
     for chunk in read_back.chunks(array):

@@ -79,7 +79,9 @@ def _compared_packed(stored: QTensor, original: Content, token: Token) -> str:
     scheme = stored.scheme
     if isinstance(original, QTensor) and same_scheme(original.scheme, scheme):
         return _differences(stored, original, None)
-    weights = original.scheme.dequantize(original, token=token) if isinstance(original, QTensor) else original
+    weights = (
+        original.scheme.dequantize(original, token=token) if isinstance(original, QTensor) else np.asarray(original)
+    )
     return _differences(stored, scheme.quantize(weights, token=token), weights)
 
 

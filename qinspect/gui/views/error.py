@@ -10,12 +10,8 @@ import numpy as np
 from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtWidgets import QWidget
 
-<<<<<<< HEAD
 from qinspect import figures as fmt
-=======
 from qinspect.errors import QInspectError
-from qinspect.gui import format as fmt
->>>>>>> eadc084 (Files are read block by block, not mapped: one that is cut short while it is looked at no longer ends the process)
 from qinspect.gui.axes import number
 from qinspect.gui.image import OVERVIEW, Crop, ImagePlot, crop, diverging, limits, magnitude, spread
 from qinspect.gui.plots import ZOOM_HINT
