@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from qinspect import analysis
+from qinspect.compare import match
 from qinspect.errors import FormatError, QInspectError, SchemeError
 from qinspect.findings import Case, Finding, find
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
@@ -30,13 +31,15 @@ SAMPLE = 1 << 18
 class Request:
     """One layer to look at: an immutable snapshot that any thread may work on.
 
-    `scheme` None means a packed layer as it is stored. `reference` holds the originals of a packed file's layers.
+    `scheme` None means a packed layer as it is stored. `reference` holds the originals of a packed file's layers, this
+    one's under the name `original`, if it has it.
     """
 
     checkpoint: Checkpoint
     info: TensorInfo
     scheme: Scheme | None
     reference: Checkpoint | None = None
+    original: str | None = None
 
     @property
     def key(self) -> tuple[str, Scheme | None]:
@@ -101,14 +104,11 @@ def weights_of(request: Request, token: Token | None = None) -> tuple[Weights | 
 
 
 def _reference_of(request: Request) -> Weights | None:
-    """The weights of the same name and shape in the reference, decoded if they are packed there."""
-    if request.reference is None:
+    """The layer's weights in the reference, decoded if they are packed there."""
+    if request.reference is None or request.original is None:
         return None
-    for info in request.reference.infos:
-        if info.name == request.info.name and info.shape == request.info.shape:
-            loaded = request.reference.lazy(info.name)
-            return loaded.scheme.dequantize(loaded) if isinstance(loaded, QTensor) else loaded
-    return None
+    loaded = request.reference.lazy(request.original)
+    return loaded.scheme.dequantize(loaded) if isinstance(loaded, QTensor) else loaded
 
 
 def measure(request: Request, token: Token | None = None) -> LayerReport:
@@ -295,6 +295,8 @@ class Session:
 
     checkpoint: Checkpoint | None = None
     reference: Checkpoint | None = None
+    originals: Mapping[str, str] = field(default_factory=dict)
+    """The names in the reference of those tensors that it has."""
     reports: dict[tuple[str, Scheme | None], LayerReport] = field(default_factory=dict)
 
     def open(self, checkpoint: Checkpoint) -> None:
@@ -306,7 +308,9 @@ class Session:
         """Take over the originals that packed layers are compared with."""
         if self.reference is not None:
             self.reference.close()
-        self.reference = reference
+        self.reference, self.originals = reference, {}
+        if self.checkpoint is not None and reference is not None:
+            self.originals = {pair.a.name: pair.b.name for pair in match(self.checkpoint, reference).pairs}
         self.reports.clear()
 
     def close(self) -> None:
@@ -315,13 +319,14 @@ class Session:
             if opened is not None:
                 opened.close()
         self.checkpoint = self.reference = None
+        self.originals = {}
         self.reports.clear()
 
     def request(self, info: TensorInfo, scheme: Scheme | None) -> Request:
         """A snapshot for a job; None asks for a packed layer as it is stored."""
         if self.checkpoint is None:
             raise FormatError("no checkpoint is open")
-        return Request(self.checkpoint, info, scheme, self.reference)
+        return Request(self.checkpoint, info, scheme, self.reference, self.originals.get(info.name))
 
     @property
     def infos(self) -> tuple[TensorInfo, ...]:

@@ -17,7 +17,7 @@ ROWS = [
     ("errors", "task", "registry", "figures", "tables", "__version__"),
     ("assets", "quant"),
     ("formats", "analysis"),
-    ("findings", "network"),
+    ("findings", "network", "compare"),
     ("recipe",),
     ("targets",),
     ("session", "nn", "reproduce"),

@@ -59,6 +59,8 @@ class Checkpoint(ABC):
     format: str
     metadata: Mapping[str, str]
     infos: tuple[TensorInfo, ...]
+    aliases: Mapping[str, str] = MappingProxyType({})
+    """What other formats call tensors of this one, by their name here, where that is known."""
     notes: tuple[str, ...] = ()
     """What a person should know of this file, one sentence each (assumed group size, refused pickle globals …)."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
+from qinspect.compare import match
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
@@ -145,9 +146,8 @@ class Controller(QObject):
 
     def _on_attached(self, reference: Checkpoint) -> None:
         """Keep the originals if they are any layer's; elsewhere they would only be in the way."""
-        packed = self.packed_infos
-        there = {info.name: info.shape for info in reference.infos}
-        matched = sum(there.get(info.name) == info.shape for info in packed)
+        packed, checkpoint = self.packed_infos, self.session.checkpoint
+        matched = 0 if checkpoint is None else sum(bool(pair.a.qtype) for pair in match(checkpoint, reference).pairs)
         if not matched:
             reference.close()
             self.failed.emit(

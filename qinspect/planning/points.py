@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from qinspect import analysis
 from qinspect.errors import QInspectError
@@ -25,16 +26,11 @@ def points_of(
     if not schemes:
         return
     try:
-        weights, _ = weights_of(_unpacked(request, schemes[0]), token.part(0, 0.1))
+        weights, _ = weights_of(replace(request, scheme=schemes[0]), token.part(0, 0.1))
         some = analysis.sample_rows(weights) if sample and weights is not None else weights
         yield from sweep(name, some, schemes, shape=request.info.shape, token=token.part(0.1, 1))
     except QInspectError as error:
         yield Skipped(name, None, str(error.within(path=request.checkpoint.path, tensor=name)))
-
-
-def _unpacked(request: Request, scheme: Scheme) -> Request:
-    """A request for the weights: with a scheme, packed ones are decoded."""
-    return Request(request.checkpoint, request.info, scheme, request.reference)
 
 
 def sweep_layers(
