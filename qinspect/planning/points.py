@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from qinspect import analysis
-from qinspect.errors import QInspectError
+from qinspect.errors import FormatError, QInspectError
 from qinspect.formats.checkpoint import TensorInfo
+from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import Scheme
 from qinspect.quant.sweep import Skipped, SweepGrid, SweepPoint, sweep
 from qinspect.session import Request, Session, weights_of
@@ -27,10 +30,18 @@ def points_of(
         return
     try:
         weights, _ = weights_of(replace(request, scheme=schemes[0]), token.part(0, 0.1))
-        some = analysis.sample_rows(weights) if sample and weights is not None else weights
-        yield from sweep(name, some, schemes, shape=request.info.shape, token=token.part(0.1, 1))
+        yield from sweep(name, _held(weights, sample), schemes, shape=request.info.shape, token=token.part(0.1, 1))
     except QInspectError as error:
         yield Skipped(name, None, str(error.within(path=request.checkpoint.path, tensor=name)))
+
+
+def _held(weights: Weights | None, sample: bool) -> np.ndarray:
+    """The weights in memory as float32: many schemes look at them, and reading or converting takes as long as that."""
+    if weights is None:
+        raise FormatError("this tensor holds no weights")
+    some = analysis.sample_rows(weights) if sample else np.asarray(weights)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return some if some.dtype.kind not in "fV" else np.ascontiguousarray(some, np.float32)
 
 
 def sweep_layers(
