@@ -11,11 +11,12 @@ from PySide6.QtCore import (
     QPersistentModelIndex,
     QPoint,
     QRegularExpression,
+    QSignalBlocker,
     Qt,
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QColor, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
+from PySide6.QtGui import QColor, QFocusEvent, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -59,7 +60,7 @@ class LayerTable(QWidget):
         self._resort.setInterval(RESORT_MS)
         self._resort.timeout.connect(self.resort)
         self.filter = QLineEdit(self)
-        self.view = QTableView(self)
+        self.view = Rows(self)
         self._count = QLabel(self)
         self._build()
 
@@ -186,8 +187,6 @@ class LayerTable(QWidget):
     def _on_current(self, index: QModelIndex) -> None:
         name = self.model.name(index.row()) if index.isValid() else None
         if name is not None:
-            if not self.view.selectionModel().hasSelection():  # Qt makes a row current on focus without selecting it
-                self._make_current(index.row())
             self._picked = name
             self.picked.emit(name)
 
@@ -240,6 +239,20 @@ class LayerTable(QWidget):
         beside = [column for column in (SQNR, BPW, SIZE, NOTES, SCHEME) if not self.view.isColumnHidden(column)]
         others = sum(WIDTHS[column] for column in beside) + 24
         self.view.setColumnWidth(NAME, max(116, min(420, self.width() - others)))
+
+
+class Rows(QTableView):
+    """A table that takes the keys without choosing a row, which Qt would."""
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        """What is current stays current, also nothing."""
+        chosen = self.selectionModel()
+        if chosen.currentIndex().isValid():
+            super().focusInEvent(event)
+            return
+        with QSignalBlocker(chosen):
+            super().focusInEvent(event)
+            chosen.clearCurrentIndex()
 
 
 class QualityBar(QStyledItemDelegate):

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMainWindow,
+    QMenu,
     QMessageBox,
     QSplitter,
     QStackedWidget,
@@ -25,7 +26,7 @@ from qinspect import figures as fmt
 from qinspect.assets import resource
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
-from qinspect.gui import layer_menu, menus, panels
+from qinspect.gui import layer_menu, menus, panels, panes
 from qinspect.gui import theme as themes
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
@@ -66,6 +67,7 @@ class MainWindow(QMainWindow):
         self.grid = ViewGrid(self)
         self.tabs = QTabWidget(self)
         self.frames: list[ViewFrame] = []
+        self.views_menu: QMenu
         self.form = SchemeForm(self)
         self.scope = ScopeBox(self.controller, self)
         self.readout = Readout(self)
@@ -165,6 +167,7 @@ class MainWindow(QMainWindow):
             else:
                 self.frames.append(ViewFrame(view, self))
                 self.tabs.addTab(self.frames[-1], view.title)
+        menus.add_views(self)
 
     def _connect(self) -> None:
         controller = self.controller
@@ -334,6 +337,37 @@ class MainWindow(QMainWindow):
     def show_error(self, sentence: str) -> None:
         """Tell what went wrong, in the status bar, where it stays until something else happens."""
         self.status.say(sentence, error=True)
+
+    def find_layers(self) -> None:
+        """Let a name be typed that the table is filtered by."""
+        self.table.filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.table.filter.selectAll()
+
+    def panes(self) -> list[tuple[QWidget, QWidget]]:
+        """The parts of the window in the order in which F6 goes through them, and what is first in each."""
+        if self.pages.currentWidget() is self.welcome:
+            return [(self.welcome, self.welcome)]
+        tab, panel = self.tabs.currentWidget(), self._panels.currentWidget()
+        shown = [frame for frame in self.frames if frame.isVisible()]
+        return [(self.table, self.table.view), (tab, shown[0].view if shown else tab), (panel, panel)]
+
+    def enlarge(self, frame: ViewFrame | None) -> None:
+        """Let one view fill the centre; None shows all."""
+        self.tabs.setCurrentIndex(0)
+        changed = frame or self.grid.enlarged
+        if changed is not None and self.grid.enlarged is not frame:
+            self.grid.toggle(changed)
+        if frame is not None:
+            frame.view.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def show_panel(self, number: int) -> None:
+        """Bring a panel at the right to the front, and the keys to it."""
+        self._panels.setCurrentIndex(number)
+        panes.enter(self._panels.currentWidget())
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or no more."""
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
     def show_export(self) -> None:
         """Bring the export pane to the front."""

@@ -60,3 +60,12 @@ def copied_scheme() -> tuple[Scheme | None] | None:
         return (None,) if value == {"scheme": None} else (scheme_from_json(value),)
     except (QInspectError, ValueError, RecursionError):
         return None
+
+
+def paste_scheme(controller: Controller) -> None:
+    """Give the scheme on the clipboard to what changes apply to."""
+    copied = copied_scheme()
+    if copied is None:
+        controller.failed.emit("There is no scheme on the clipboard; copy one from a layer first (Ctrl+Shift+C).")
+    else:
+        controller.choose(copied[0])

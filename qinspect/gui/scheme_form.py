@@ -98,6 +98,10 @@ class SchemeForm(QWidget):
         """The row of a parameter."""
         return self._editors[name]
 
+    def choose(self, name: str) -> None:
+        """Take another scheme, as by its choice."""
+        self._on_choice(self.choice.findData(name))
+
     def nudge(self, name: str, by: int) -> None:
         """Move a parameter by one of its useful values, as a shortcut does."""
         if name in self._editors and not self._editors[name].isHidden():

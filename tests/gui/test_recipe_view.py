@@ -59,7 +59,7 @@ def edit(view, qtbot, row, column, text=None):
     at = view.table.visualRect(view.rules.index(row, column)).center()
     qtbot.mouseClick(view.table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     qtbot.mouseDClick(view.table.viewport(), Qt.MouseButton.LeftButton, pos=at)
-    editor = view.table.viewport().findChild(QLineEdit)
+    editor = next((e for e in reversed(view.table.viewport().findChildren(QLineEdit)) if e.isVisible()), None)
     if text is None:
         return editor
     editor.selectAll()

@@ -59,6 +59,7 @@ class RecipeView(View):
         self.down = _button("Move down", "Let the rule decide after the one below (Ctrl+Down)")
         self.adjust = _button("Adjust", "Show a layer of this rule; the sliders beside it then change the rule")
         self._build()
+        self.setFocusProxy(self.table)
 
     # Building.
 
