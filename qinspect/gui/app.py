@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QApplication
 
 from qinspect.assets import resource
 from qinspect.errors import ExportError, QInspectError
+from qinspect.gui import resume
 from qinspect.gui import theme as themes
 from qinspect.gui.main_window import MainWindow
 from qinspect.quant.scheme import Scheme
@@ -32,6 +33,8 @@ def run(path: str | None, *, scheme: Scheme | None = None) -> int:
         window.controller.choose(scheme)
     if path is not None:
         window.open(path)
+    elif window.preferences.restores:
+        QTimer.singleShot(0, lambda: resume.restore(window))  # after the views are made
     window.controller.warm_up()
     code = app.exec()
     window.deleteLater()

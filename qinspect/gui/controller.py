@@ -101,11 +101,14 @@ class Controller(QObject):
         """Load and compile the kernels before anyone needs them."""
         self.bulk.put(Job("Preparing kernels", lambda token, _: warm_up(token), lambda _: None, self._on_error))
 
-    def open(self, path: str | Path) -> None:
-        """Open a checkpoint in the background; `opened` or `failed` follows. An older one still on its way is not."""
+    def open(self, path: str | Path, *, recipe: Recipe | None = None, reference: str | Path | None = None) -> None:
+        """Open a checkpoint in the background; `opened` or `failed` follows. An older one still on its way is not.
+
+        It begins with `recipe`, and with the originals in `reference`, where they are given.
+        """
         if self._opening is not None:
             self.bulk.cancel(self._opening)
-        self._opening = self._put_opening(path, self._on_opened)
+        self._opening = self._put_opening(path, partial(self._on_opened, recipe, reference))
 
     def attach(self, path: str | Path) -> None:
         """Open the originals of a packed file, so that its errors are known; `attached` or `failed` follows."""
@@ -125,24 +128,26 @@ class Controller(QObject):
         checkpoint = self.session.checkpoint
         return [] if checkpoint is None else [info for info in checkpoint.infos if info.qtype]
 
-    def _on_opened(self, checkpoint: Checkpoint) -> None:
+    def _on_opened(self, recipe: Recipe | None, reference: str | Path | None, checkpoint: Checkpoint) -> None:
         self._stop_analysis()
         self.preview.cancel_all()
-        old, reference = self.session.checkpoint, self.session.reference
+        old, originals = self.session.checkpoint, self.session.reference
         again = old is not None and old.path == checkpoint.path
+        if again and originals is not None:
+            reference = originals.path
         self.session.open(checkpoint)
         self.info, self.selection = None, ()
         self._accuracies.clear()
         self.evaluated.emit(None)
-        if not again:
-            self.history.reset(self._first_recipe())
+        if recipe is not None or not again:
+            self.history.reset(recipe or self._first_recipe())
         self.opened.emit(checkpoint)
         self.recipe_changed.emit(self.recipe)
         self.chosen.emit(self.scheme)
         self.place_changed.emit()
         self._start_analysis()
-        if again and reference is not None:
-            self.attach(reference.path)
+        if reference is not None:
+            self.attach(reference)
 
     def _on_attached(self, reference: Checkpoint) -> None:
         """Keep the originals if they are any layer's; elsewhere they would only be in the way."""

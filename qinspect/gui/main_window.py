@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QFont, QResizeEvent
@@ -26,17 +28,19 @@ from qinspect import figures as fmt
 from qinspect.assets import resource
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
-from qinspect.gui import layer_menu, menus, panels, panes
+from qinspect.gui import layer_menu, menus, panels, panes, resume
 from qinspect.gui import theme as themes
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
 from qinspect.gui.frame import ElidedLabel, ViewFrame, ViewGrid
 from qinspect.gui.layer_table import LayerTable
+from qinspect.gui.notice import NoticeBar
 from qinspect.gui.preferences import Preferences
 from qinspect.gui.readout import FindingsList, Readout
 from qinspect.gui.scheme_form import SchemeForm
 from qinspect.gui.scope_box import ScopeBox
 from qinspect.gui.status import StatusBar
+from qinspect.gui.watch import FileWatch
 from qinspect.gui.welcome import Welcome
 from qinspect.recipe import Recipe
 from qinspect.session import Inspection, LayerReport
@@ -74,6 +78,8 @@ class MainWindow(QMainWindow):
         self.findings = FindingsList(self)
         self.export_pane = ExportPane(self.controller, self)
         self.status = StatusBar(self.controller, self)
+        self.notice = NoticeBar(self)
+        self.watch = FileWatch(self)
         self._layer_name = ElidedLabel(self, mode=Qt.TextElideMode.ElideMiddle)
         self._layer_facts = QLabel(self)
         self._wanted_layer: str | None = None
@@ -132,7 +138,13 @@ class MainWindow(QMainWindow):
         self.pages = QStackedWidget(self)
         self.pages.addWidget(self.welcome)
         self.pages.addWidget(self.splitter)
-        self.setCentralWidget(self.pages)
+        content = QWidget(self)
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addWidget(self.notice)
+        column.addWidget(self.pages, 1)
+        self.setCentralWidget(content)
         self.setContentsMargins(8, 0, 8, 0)
         self.setStatusBar(self.status)
         dock.hide()
@@ -191,18 +203,26 @@ class MainWindow(QMainWindow):
         controller.attached.connect(self._on_attached)
         controller.interrupted.connect(self._on_interrupted)
         controller.exported.connect(lambda _: self.status.clear_error())
+        self.watch.changed.connect(self._on_file_changed)
         self._patience.timeout.connect(self._select_something)
         self.table.view.pressed.connect(self._on_touched)
         self.form.changed.connect(self._on_touched)
 
     # Opening.
 
-    def open(self, path: str | Path, *, layer: str | None = None) -> None:
+    def open(
+        self,
+        path: str | Path,
+        *,
+        layer: str | None = None,
+        recipe: Recipe | None = None,
+        reference: str | Path | None = None,
+    ) -> None:
         """Open a checkpoint; `layer` is selected once its rows are there."""
         self._wanted_layer = layer
         if self.controller.exporting:
             self.status.say(f"{printable(Path(path).name)} is opened when the export is done.")
-        self.controller.open(path)
+        self.controller.open(path, recipe=recipe, reference=reference)
 
     def reload(self) -> None:
         """Open the same file once more, and look at the same layer."""
@@ -241,6 +261,8 @@ class MainWindow(QMainWindow):
     def _on_opened(self, checkpoint: Checkpoint) -> None:
         self.setWindowTitle(f"{printable(checkpoint.path.name)} — qinspect")
         self.preferences.remember(checkpoint.path)
+        self.watch.watch(checkpoint.files)
+        self.notice.hide()
         if self.pages.currentWidget() is not self.splitter:
             self.pages.setCurrentWidget(self.splitter)
             self.table.view.setFocus()  # so that keys step through layers, and [ and ] change bits
@@ -256,6 +278,9 @@ class MainWindow(QMainWindow):
             self.status.say("  ".join(map(printable, checkpoint.notes)), important=True)
         self._provisional = False
         self._patience.start()
+
+    def _on_file_changed(self, path: Path) -> None:
+        self.notice.show_notice(f"{printable(path.name)} has changed on disk.", "Reload", self.reload)
 
     def _select_something(self) -> None:
         """Show the worst layer known so far, where nobody chose another."""
@@ -365,6 +390,26 @@ class MainWindow(QMainWindow):
         self._panels.setCurrentIndex(number)
         panes.enter(self._panels.currentWidget())
 
+    def shown(self) -> dict[str, Any]:
+        """What is in front, for the next start."""
+        enlarged, header = self.grid.enlarged, self.table.view.horizontalHeader()
+        return {
+            "tab": self.tabs.tabText(self.tabs.currentIndex()),
+            "enlarged": None if enlarged is None else enlarged.view.name,
+            "sorted": [header.sortIndicatorSection(), header.sortIndicatorOrder().value],
+        }
+
+    def show_again(self, before: Mapping[str, Any]) -> None:
+        """Bring to the front what `shown` told, as far as it is still there."""
+        titles = [self.tabs.tabText(at) for at in range(self.tabs.count())]
+        large = next((frame for frame in self.grid.frames if frame.view.name == before.get("enlarged")), None)
+        self.enlarge(large)
+        if before.get("tab") in titles:
+            self.tabs.setCurrentIndex(titles.index(before["tab"]))
+        match before.get("sorted"):
+            case [int(column), int(order)] if 0 <= column < self.table.model.columnCount() and order in (0, 1):
+                self.table.view.sortByColumn(column, Qt.SortOrder(order))
+
     def toggle_full_screen(self) -> None:
         """Fill the screen, or no more."""
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
@@ -424,5 +469,6 @@ class MainWindow(QMainWindow):
         """Keep the layout and end all work before any widget dies."""
         self._patience.stop()
         self.preferences.save_layout(self, self.splitter)
+        self.preferences.session = resume.kept(self)
         self.controller.shutdown()
         super().closeEvent(event)

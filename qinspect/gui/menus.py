@@ -46,6 +46,11 @@ def _file(window: MainWindow) -> None:
     _add(menu, "&Export…", window.show_export, "Ctrl+E")
     _add(menu, "Save &picture of the window…", window.save_picture, "Ctrl+Shift+S")
     menu.addSeparator()
+    again = _action(menu, "Start &where I left off", lambda: None, None)
+    again.setCheckable(True)
+    again.setChecked(window.preferences.restores)
+    again.toggled.connect(lambda on: setattr(window.preferences, "restores", on))
+    menu.addAction(again)
     _add(menu, "&Quit", window.close, "Ctrl+Q")
 
 

@@ -1,8 +1,11 @@
-"""What the window keeps between runs: theme, recent files, geometry."""
+"""What the window keeps between runs: theme, recent files, geometry, and what was looked at last."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QByteArray, QSettings
 from PySide6.QtWidgets import QMainWindow, QSplitter
@@ -26,6 +29,28 @@ class Preferences:
     @theme.setter
     def theme(self, name: str) -> None:
         self._settings.setValue("theme", name)
+
+    @property
+    def restores(self) -> bool:
+        """Whether the window begins where it was left."""
+        return bool(self._settings.value("restore", True, type=bool))
+
+    @restores.setter
+    def restores(self, restores: bool) -> None:
+        self._settings.setValue("restore", restores)
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """What was looked at last; empty if that is not known."""
+        try:
+            kept = json.loads(str(self._settings.value("session", "{}")))
+        except ValueError:
+            return {}
+        return kept if isinstance(kept, dict) else {}
+
+    @session.setter
+    def session(self, kept: Mapping[str, Any]) -> None:
+        self._settings.setValue("session", json.dumps(kept))
 
     def recent(self) -> list[str]:
         """Files that were open lately and still exist, the newest first."""

@@ -192,6 +192,17 @@ def test_recipes_go_to_files_and_come_back(window, view, settle, tmp_path, monke
     settle(window)
 
 
+def test_the_recipe_is_copied_for_llama_quantize_and_says_what_is_left_out(window, view, settle, qtbot):
+    q8_0 = make_scheme("symmetric", granularity="group", group_size=32, param_dtype="float16")
+    window.controller.apply(q8_0, "h.*")
+    qtbot.mouseClick(view.copy, Qt.MouseButton.LeftButton)
+    lines = QGuiApplication.clipboard().text().split(" \\\n")
+    assert [line.split("=")[-1] for line in lines] == ["q8_0'"] * 2
+    assert all(line.startswith("--tensor-type '^h\\.[0-9]+\\.") for line in lines)
+    assert "Left out: head.weight; GGML has no type like base11 g128" in view.message.text()
+    settle(window)
+
+
 def entries(menu):
     return {action.text(): action for action in menu.actions() if action.text()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 )
 
 from qinspect import figures as fmt
+from qinspect.errors import printable
 from qinspect.gui import recipe_files
 from qinspect.gui.controller import Controller
 from qinspect.gui.names import NameDelegate
@@ -30,6 +31,7 @@ from qinspect.gui.rule_model import ALONE, DECIDES, PARAMETERS, PATTERN, SCHEME,
 from qinspect.gui.scopes import Scope
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.view import TAB, View
+from qinspect.planning.llama_cpp import tensor_types
 from qinspect.quant.scheme import registry as schemes
 from qinspect.recipe import ALL, Recipe, Rule, kind_of
 
@@ -53,6 +55,7 @@ class RecipeView(View):
         self.message = QLabel(self)
         self.open = _button("Open…", "Open a recipe file")
         self.save = _button("Save…", "Save the recipe as a file, which the command line takes too")
+        self.copy = _button("Copy for llama.cpp", "Copy the recipe as --tensor-type arguments of llama-quantize")
         self.add = _button("Add rule", "A rule on top, for layers like the selected one")
         self.remove = _button("Remove", "Remove the selected rules (Delete)")
         self.up = _button("Move up", "Let the rule decide before the one above (Ctrl+Up)")
@@ -94,8 +97,8 @@ class RecipeView(View):
         layout.addWidget(parts)
 
     def controls(self) -> list[QWidget]:
-        """From a file and to one."""
-        return [self.open, self.save]
+        """From a file and to one, or to another program."""
+        return [self.open, self.save, self.copy]
 
     def attach(self, controller: Controller) -> None:
         """Follow the recipe, and change it."""
@@ -108,6 +111,7 @@ class RecipeView(View):
         self.layers.selectionModel().currentRowChanged.connect(self._on_layer)
         self.open.clicked.connect(lambda: recipe_files.choose_and_open(controller, self))
         self.save.clicked.connect(lambda: recipe_files.choose_and_save(controller, self))
+        self.copy.clicked.connect(self._on_copy)
         self.add.clicked.connect(self._on_add)
         self.remove.clicked.connect(self._on_remove)
         self.up.clicked.connect(lambda: self._on_move(-1))
@@ -207,6 +211,20 @@ class RecipeView(View):
         moved = None if row is None else self.rules.moved(row, by)
         if row is not None and moved is not None:
             self._set(moved, "order of rules", row + by)
+
+    def _on_copy(self) -> None:
+        """The recipe as another program reads it, and what it has no word for."""
+        if self._controller is None:
+            return
+        told = tensor_types(self.rules.recipe, self._controller.session.infos)
+        lines = told.lines()
+        QGuiApplication.clipboard().setText(" \\\n".join(lines))
+        without = ""
+        if told.without:
+            (name, reason), *rest = told.without
+            more = f" and {fmt.counted(len(rest), 'layer')} more" if rest else ""
+            without = f" Left out: {printable(name, 80)}{more}; {reason}."
+        self._tell(f"Copied {fmt.counted(len(lines), 'argument')} for llama-quantize.{without}")
 
     def _on_adjust(self) -> None:
         """Let the form stand for the selected rule: one of its layers is looked at, changes are for the rule."""
