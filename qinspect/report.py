@@ -19,7 +19,6 @@ from qinspect.errors import printable
 from qinspect.findings import SEVERITIES
 from qinspect.formats.checkpoint import Checkpoint
 from qinspect.quant.metrics import Metrics
-from qinspect.quant.scheme import Scheme
 from qinspect.reproduce import Demonstration
 from qinspect.session import LayerReport, Total, total
 from qinspect.tables import Table
@@ -66,15 +65,15 @@ def print_infos(checkpoint: Checkpoint) -> None:
     print(table(columns, spare=("type",)))
 
 
-def print_analysis(scheme: Scheme | None, reports: Sequence[LayerReport]) -> None:
-    """The figures of layers under `scheme` (None: as stored), the worst first, their total, their findings in words."""
+def print_analysis(how: str, reports: Sequence[LayerReport]) -> None:
+    """The figures of layers that are stored as `how` says, the worst first, their total, their findings in words."""
     if not reports:
         print("There is nothing to quantize: no floating tensor of two dimensions or more.")
         return
     ordered, summary = sorted(reports, key=_badness), total(reports)
     rows = [_row(report) for report in ordered] + [_total_row(reports, summary)]
     print(table({title: [row[title] for row in rows] for title in rows[0]}, spare=("shape", "max error")))
-    print(f"{scheme.label if scheme else 'as stored'}: {_share(summary.nbytes, summary.original_nbytes)}")
+    print(f"{how}: {_share(summary.nbytes, summary.original_nbytes)}")
     for lines in _findings(ordered):
         print(f"\n{lines}")
 

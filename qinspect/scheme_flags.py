@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from qinspect.errors import SchemeError
 from qinspect.quant.parameter import Parameter
 from qinspect.quant.scheme import Scheme, make_scheme, registry
+from qinspect.quant.sweep import SweepGrid
 
 
 def _flag(name: str) -> str:
@@ -18,18 +20,52 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add `--scheme`, and a flag for each field that any scheme has."""
     group = parser.add_argument_group("scheme", "How weights are stored; by default base11 in groups of 128.")
     group.add_argument("--scheme", choices=registry.names(), help="its other flags are the parameters it has")
+    for name, (type, help) in _fields().items():
+        metavar = name.rpartition("_")[2].upper()
+        group.add_argument(_flag(name), dest=f"scheme.{name}", type=type, metavar=metavar, help=help)
+
+
+def add_lists(parser: argparse.ArgumentParser) -> None:
+    """The same flags, each of which takes several values with commas between them: all combinations are meant."""
+    group = parser.add_argument_group("schemes", "What to try: all combinations; useful values of what is not named.")
+    help = f"some of {', '.join(registry.names())}; by default all"
+    group.add_argument("--scheme", dest="schemes", type=_list_of(str), default=[], metavar="SCHEME,…", help=help)
+    for name, (type, help) in _fields().items():
+        metavar = f"{name.rpartition('_')[2].upper()},…"
+        group.add_argument(_flag(name), dest=f"grid.{name}", type=_list_of(type), metavar=metavar, help=help)
+
+
+def _list_of(type: type) -> Callable[[str], list[Any]]:
+    def values(text: str) -> list[Any]:
+        return [type(word) for word in text.split(",")]
+
+    values.__name__ = f"list of {type.__name__}"  # as argparse names it where a value is none
+    return values
+
+
+def grid_of(args: argparse.Namespace) -> SweepGrid:
+    """The grid that the flags of `add_lists` name; a value that no scheme has ends the program."""
+    flags = {key.removeprefix("grid."): value for key, value in vars(args).items() if key.startswith("grid.")}
+    try:
+        grid = SweepGrid.of(args.schemes, {name: values for name, values in flags.items() if values is not None})
+    except SchemeError as error:
+        args.parser.error(str(error))
+    return grid
+
+
+def _fields() -> dict[str, tuple[type, str]]:
+    """Every field that any scheme has: its type, and what it means to whom."""
     helps: dict[str, dict[str, list[str]]] = {}
     types: dict[str, type] = {}
     for cls in registry:
         for p in cls.parameters():
             types[p.name] = p.type
             helps.setdefault(p.name, {}).setdefault(_described(p), []).append(cls.name)
-    for name, texts in helps.items():
-        help = ". ".join(f"{text} ({', '.join(owners)})" for text, owners in texts.items())
-        metavar = name.rpartition("_")[2].upper()
-        group.add_argument(
-            _flag(name), dest=f"scheme.{name}", type=types[name], metavar=metavar, help=help.replace("%", "%%")
-        )
+    said = {
+        name: ". ".join(f"{text} ({', '.join(owners)})" for text, owners in texts.items())
+        for name, texts in helps.items()
+    }
+    return {name: (types[name], help.replace("%", "%%")) for name, help in said.items()}
 
 
 def _described(p: Parameter) -> str:
@@ -47,16 +83,36 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
 def scheme_of(args: argparse.Namespace) -> Scheme | None:
     """The scheme of the flags, None if there are none; a flag that the scheme does not have ends the program."""
     fields, name = given(args), args.scheme or "base11"
-    parameters = {p.name: p for p in registry[name].parameters()}
-    for unknown in sorted(fields.keys() - parameters):
-        args.parser.error(f"{name} has no {_flag(unknown)}; it has {', '.join(map(_flag, parameters)) or 'no flags'}")
-    for field in list(fields):
-        # A group size asks for groups: `--granularity group` goes without saying.
-        needs = parameters[field].needs
-        if needs is not None and fields.setdefault(*needs) != needs[1]:
-            args.parser.error(f"{_flag(field)} needs {_flag(needs[0])} {needs[1]}")
     try:
-        scheme = make_scheme(name, **fields)
+        scheme = _scheme(name, fields)
     except SchemeError as error:
         args.parser.error(str(error))
     return scheme if fields or args.scheme else None
+
+
+def scheme_of_text(text: str) -> Scheme:
+    """The scheme that is written `symmetric,bits=8,group_size=32`; raises SchemeError."""
+    name, *words = text.split(",")
+    types = {p.name: p.type for p in registry[name].parameters()} if name in registry else {}
+    fields: dict[str, Any] = {}
+    for word in words:
+        field, _, value = word.partition("=")
+        field = field.strip().replace("-", "_")
+        try:
+            fields[field] = types.get(field, str)(value)
+        except ValueError as error:
+            raise SchemeError(f"{field} of {name} is {types[field].__name__}, not {value!r}") from error
+    return _scheme(name, fields)
+
+
+def _scheme(name: str, fields: dict[str, Any]) -> Scheme:
+    """The scheme, where a field also sets what it needs: a group size asks for groups."""
+    parameters = {p.name: p for p in registry[name].parameters()} if name in registry else {}
+    for field in list(fields) if parameters else ():
+        if field not in parameters:
+            flags = ", ".join(map(_flag, parameters)) or "no flags"
+            raise SchemeError(f"{name} has no {_flag(field)}; it has {flags}")
+        needs = parameters[field].needs
+        if needs is not None and fields.setdefault(*needs) != needs[1]:
+            raise SchemeError(f"{_flag(field)} needs {_flag(needs[0])} {needs[1]}")
+    return make_scheme(name, **fields)

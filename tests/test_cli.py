@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from commandline import failure, results, run
 from safetensors.numpy import load_file, save_file
 
 from qinspect.cli import main
@@ -21,32 +22,6 @@ LAYER_KEYS = [
     "limits",
 ]  # fmt: skip
 FINDING_KEYS = ["rule", "severity", "text", "remedy", "gain_db"]
-
-
-def run(*arguments, **environment):
-    """The finished process `qinspect arguments`."""
-    return subprocess.run(
-        [sys.executable, "-m", "qinspect", *map(str, arguments)],
-        capture_output=True, text=True, encoding="utf-8", timeout=120,
-        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONIOENCODING": "utf-8", **environment},
-    )  # fmt: skip
-
-
-def results(*arguments):
-    """What a successful `qinspect arguments --json` prints."""
-    done = run(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    assert all(line.startswith("qinspect: note: ") for line in done.stderr.splitlines())
-    return json.loads(done.stdout)
-
-
-def failure(*arguments):
-    """The one line on stderr of a command that fails."""
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert done.stderr.startswith("qinspect: error: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
 
 
 def usage(capsys, *arguments):

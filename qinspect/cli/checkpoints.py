@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def open_file(args: argparse.Namespace) -> Checkpoint:
     return checkpoint
 
 
+def open_session(args: argparse.Namespace, session: Session) -> Checkpoint:
+    """Open FILE, and what it is compared with, in a session."""
+    checkpoint = open_file(args)
+    session.open(checkpoint)
+    if args.reference:
+        session.attach(open_checkpoint(args.reference))
+    return checkpoint
+
+
 def scheme_for(args: argparse.Namespace, checkpoint: Checkpoint) -> Scheme | None:
     """The scheme to look through; None, where nobody named one, for a packed checkpoint as it is stored."""
     if not args.named and any(info.qtype for info in checkpoint.infos):
@@ -40,33 +50,26 @@ def recipe_for(args: argparse.Namespace, checkpoint: Checkpoint) -> Recipe:
     """The recipe file; what none of its rules mentions gets the scheme, if one is named."""
     if args.recipe is None:
         return Recipe.of(scheme_for(args, checkpoint))
-    rules = Recipe.load(args.recipe).rules
-    return Recipe((*rules, *Recipe.of(args.scheme).rules))
+    rest = Recipe.of(args.scheme).rules if args.named else ()
+    return Recipe((*Recipe.load(args.recipe).rules, *rest))
 
 
-def named_like(checkpoint: Checkpoint, pattern: str) -> list[TensorInfo]:
-    """The tensors whose names fit a glob; FormatError if there are none."""
-    named = [info for info in checkpoint.infos if fnmatchcase(info.name, pattern)]
+def named_like(infos: Sequence[TensorInfo], args: argparse.Namespace) -> list[TensorInfo]:
+    """The tensors whose names fit `--layers`; FormatError if there are none."""
+    named = [info for info in infos if fnmatchcase(info.name, args.layers)]
     if not named:
-        raise FormatError(f"no tensor has a name like {pattern}; `qinspect info` lists them", path=checkpoint.path)
+        raise FormatError(f"no tensor has a name like {args.layers}; `qinspect info` lists them", path=args.file)
     return named
 
 
-def measured(session: Session, scheme: Scheme | None, layers: str | None = None) -> list[LayerReport]:
-    """Reports of the layers, or of what a glob names; what could not be measured is also said on stderr."""
-    requests = _requests(session, scheme, layers)
+def measured(requests: list[Request]) -> list[LayerReport]:
+    """Reports of layers; what could not be measured is also said on stderr."""
     with report.progress("analysing") as token:
         reports = list(measure_all(requests, token))
     for one in reports:
         if one.error:
             report.complain(one.error)
     return reports
-
-
-def _requests(session: Session, scheme: Scheme | None, layers: str | None) -> list[Request]:
-    if layers is None or session.checkpoint is None:
-        return session.layers(Recipe.of(scheme))
-    return [session.request(info, scheme) for info in named_like(session.checkpoint, layers)]
 
 
 def write(checkpoint: Checkpoint, to: str, recipe: Recipe, out: Path) -> tuple[Plan, Report]:

@@ -44,6 +44,27 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the file to write")
 
 
+def add_layers(parser: argparse.ArgumentParser) -> None:
+    """`--layers`."""
+    parser.add_argument("--layers", metavar="GLOB", help="the tensors of these names; by default the layers")
+
+
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """`--reference`."""
+    parser.add_argument("--reference", metavar="FILE", help="the originals of a packed FILE")
+
+
+def add_sample(parser: argparse.ArgumentParser) -> None:
+    """`--sample`."""
+    help = "measure about a million weights of each layer, in whole rows, and estimate: quick, to about 0.1 dB"
+    parser.add_argument("--sample", action="store_true", help=help)
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """`--recipe`."""
+    parser.add_argument("--recipe", metavar="JSON", help="rules a tensor; --scheme gets what they do not mention")
+
+
 def add_stored_group_size(parser: argparse.ArgumentParser) -> None:
     """`--group-size` of a verb that takes no scheme."""
     help = "of packed layers, where the file does not tell"

@@ -76,7 +76,7 @@ def useful_sizes(scheme: Scheme, cols: int, low: int = 32, high: int = 256) -> t
     """The sizes from `low` to `high` to choose from for rows of `cols`, ascending.
 
     They are the powers of two; below each the largest number of whole words; and in each octave around one the size
-    that pads least, be it a divisor of the row or whole words. A size beyond the row is the row.
+    that pads least on this row, be it a divisor of it or whole words. All rows so have the first two in common.
     """
     word = digits(scheme)
     found = set()
@@ -84,7 +84,7 @@ def useful_sizes(scheme: Scheme, cols: int, low: int = 32, high: int = 256) -> t
         found |= {power, power // word * word}
         near = suiting_sizes(scheme, cols, math.ceil(power / math.sqrt(2)), math.floor(power * math.sqrt(2)))
         found |= set(sorted(near, key=lambda size: (padding(scheme, size, cols), abs(size - power)))[:1])
-    return tuple(sorted({min(size, cols) for size in found if low <= size <= high}))
+    return tuple(sorted(size for size in found if low <= size <= high))
 
 
 def suiting_sizes(scheme: Scheme, cols: int, low: int, high: int) -> list[int]:

@@ -95,7 +95,7 @@ class SweepGrid:
         return cls(names, tuple((field, tuple(listed)) for field, listed in (values or {}).items()))
 
     def schemes_for(self, shape: tuple[int, ...]) -> tuple[Scheme, ...]:
-        """What to try on a tensor of `shape`, each only once."""
+        """What to try on a tensor of `shape`."""
         return _schemes_for(self, shape)
 
 
@@ -116,7 +116,7 @@ def _some_scheme_takes(names: Sequence[str], field: str, value: Any) -> None:
 
 @lru_cache(1 << 10)
 def _schemes_for(grid: SweepGrid, shape: tuple[int, ...]) -> tuple[Scheme, ...]:
-    found: dict[Any, Scheme] = {}
+    found: dict[Scheme, None] = {}
     cols = matrix_shape(shape)[1]
     for name in grid.schemes:
         for scheme in _combinations(registry[name], dict(grid.values), cols):
@@ -125,8 +125,8 @@ def _schemes_for(grid: SweepGrid, shape: tuple[int, ...]) -> tuple[Scheme, ...]:
             except SchemeError:
                 continue  # an axis that this tensor does not have
             if layout.run != 1:  # a scale for each weight would be no quantization at all
-                found.setdefault(_effect(scheme, cols), scheme)
-    return tuple(found.values())
+                found[scheme] = None
+    return tuple(found)
 
 
 def _combinations(cls: type[Scheme], values: dict[str, tuple[Any, ...]], cols: int) -> Iterator[Scheme]:
@@ -183,11 +183,11 @@ def _useful_levels(cls: type[Scheme]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _effect(scheme: Scheme, cols: int) -> tuple[Any, ...]:
-    """What tells schemes apart on rows of `cols`: parameters that matter, and no groups beyond the row."""
+def effect(scheme: Scheme, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """What tells schemes apart on a tensor of `shape`: parameters that matter, and no groups beyond the row."""
     values = {p.name: getattr(scheme, p.name) for p in scheme.active_parameters()}
     if "group_size" in values:
-        values["group_size"] = min(values["group_size"], cols)
+        values["group_size"] = min(values["group_size"], matrix_shape(shape)[1])
     return type(scheme), *values.items()
 
 
@@ -199,7 +199,7 @@ def sweep(
     shape: tuple[int, ...] | None = None,
     token: Token | None = None,
 ) -> Iterator[SweepPoint | Skipped]:
-    """Measure `weights` under each of `schemes`, as they come.
+    """Measure `weights` under each of `schemes`, as they come; those that do the same to them are measured once.
 
     `shape` is that of the layer where `weights` are only some of its rows; schemes whose parameters are shared across
     rows are then left for later. Raises SchemeError for weights that nothing could take, such as NaN.
@@ -211,18 +211,25 @@ def sweep(
     shape = here if shape is None else shape
     part = math.prod(here) / max(1, math.prod(shape))
     low, high = engine.extremes(weights, token.part(0, 0.05))
+    done: dict[Any, SweepPoint | Skipped] = {}
     for number, scheme in enumerate(schemes):
+        start, stop = (0.05 + 0.95 * n / len(schemes) for n in (number, number + 1))
         if part < 1 and not scheme.layout(here).local:
             continue
-        reason = scheme.leaves_alone(low, high)
-        if reason is not None:
-            yield Skipped(layer, scheme, reason)
+        kind = effect(scheme, shape)
+        if kind in done:
+            yield replace(done[kind], scheme=scheme)
             continue
+        reason = scheme.leaves_alone(low, high)
         try:
-            start, stop = (0.05 + 0.95 * n / len(schemes) for n in (number, number + 1))
-            yield _point(layer, scheme, scheme.measure(weights, token=token.part(start, stop)), shape, part)
+            if reason is None:
+                measured = scheme.measure(weights, token=token.part(start, stop))
+                done[kind] = _point(layer, scheme, measured, shape, part)
+            else:
+                done[kind] = Skipped(layer, scheme, reason)
         except SchemeError as error:
-            yield Skipped(layer, scheme, error.message)
+            done[kind] = Skipped(layer, scheme, error.message)
+        yield done[kind]
 
 
 def _point(layer: str, scheme: Scheme, measured: Metrics, shape: tuple[int, ...], part: float) -> SweepPoint:
@@ -244,6 +251,14 @@ def with_pareto(points: Iterable[SweepPoint]) -> list[SweepPoint]:
             least[point.layer] = point.noise
             best.add(at)
     return [replace(point, pareto=at in best) for at, point in enumerate(points)]
+
+
+def distinct(points: Iterable[SweepPoint], shapes: Sequence[tuple[int, ...]]) -> list[SweepPoint]:
+    """The points but for those whose scheme does the same to tensors of these shapes as an earlier one's."""
+    found: dict[Any, SweepPoint] = {}
+    for point in points:
+        found.setdefault((point.layer, *(effect(point.scheme, shape) for shape in set(shapes))), point)
+    return list(found.values())
 
 
 def summed(points: Iterable[SweepPoint], layer: str) -> list[SweepPoint]:

@@ -55,9 +55,18 @@ def test_levels_that_are_tried_fill_their_words():
     }  # fmt: skip
 
 
-def test_a_group_beyond_the_row_is_tried_once():
-    grid = SweepGrid.of(["base11"], {"group_size": [64, 128, 256]})
-    assert labels(grid, (8, 100)) == {"base11 g64", "base11 g128"}
+def test_groups_beyond_the_row_are_measured_once(monkeypatch):
+    grid, w = SweepGrid.of(["base11"], {"group_size": [64, 128, 256]}), gaussian(8, 100)
+    measured = []
+    original = type(make_scheme("base11")).measure
+    monkeypatch.setattr(
+        "qinspect.quant.scheme.Scheme.measure", lambda s, *a, **k: measured.append(s) or original(s, *a, **k)
+    )
+    found = points_of(w, *grid.schemes_for(w.shape))
+    assert [point.scheme.group_size for point in found] == [64, 128, 256]
+    assert [scheme.group_size for scheme in measured] == [64, 128]
+    assert (found[1].nbytes, found[1].noise) == (found[2].nbytes, found[2].noise)
+    assert found[1].nbytes == found[1].scheme.nbytes(w.shape)
 
 
 def test_without_words_every_scheme_is_tried_at_every_granularity():

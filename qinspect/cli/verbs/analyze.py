@@ -7,10 +7,11 @@ import contextlib
 from typing import ClassVar
 
 from qinspect import report, scheme_flags
-from qinspect.cli.checkpoints import measured, open_file, scheme_for
-from qinspect.cli.verb import Verb, add_file, add_json
-from qinspect.formats.open import open_checkpoint
-from qinspect.session import Session, total
+from qinspect.cli.checkpoints import measured, named_like, open_session, recipe_for, scheme_for
+from qinspect.cli.verb import Verb, add_file, add_json, add_layers, add_recipe, add_reference
+from qinspect.quant.scheme import Scheme
+from qinspect.recipe import Recipe
+from qinspect.session import LayerReport, Request, Session, total
 
 
 class Analyze(Verb):
@@ -21,32 +22,54 @@ class Analyze(Verb):
     order: ClassVar[int] = 30
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """FILE, which of its tensors, what to compare them with, and a scheme."""
+        """FILE, which of its tensors, what to compare them with, and a scheme or a recipe."""
         add_file(parser)
         add_json(parser)
         scheme_flags.add(parser)
-        parser.add_argument(
-            "--layers", metavar="GLOB", help="measure the tensors of these names; by default the layers"
-        )
-        parser.add_argument("--reference", metavar="FILE", help="the originals of a packed FILE")
+        add_layers(parser)
+        add_reference(parser)
+        add_recipe(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """1 if a layer could not be measured."""
         with contextlib.closing(Session()) as session:
-            checkpoint = open_file(args)
-            session.open(checkpoint)
-            if args.reference:
-                session.attach(open_checkpoint(args.reference))
+            checkpoint = open_session(args, session)
+            recipe = None if args.recipe is None else recipe_for(args, checkpoint)
             scheme = scheme_for(args, checkpoint)
-            reports = measured(session, scheme, args.layers)
-            unknown = [one.info.name for one in reports if one.metrics is not None and one.metrics.exact is None]
-            if args.reference and unknown:
-                names = report.some_names(unknown)
-                report.remark(f"{args.reference}: has no tensor of the same name and shape as {names}")
+            reports = measured(_requests(args, session, scheme, recipe))
+            _warn_of_unknown(args, reports)
             if args.json:
-                layers = [one.to_json() for one in reports]
-                stated = scheme.to_json() if scheme else None
-                report.print_json({"scheme": stated, "layers": layers, "total": total(reports).to_json()})
+                _print_reports(scheme, recipe, reports)
             else:
-                report.print_analysis(scheme, reports)
+                how = scheme.label if scheme else "as stored"
+                report.print_analysis("by the recipe" if recipe else how, reports)
         return int(any(one.error for one in reports))
+
+
+def _requests(
+    args: argparse.Namespace, session: Session, scheme: Scheme | None, recipe: Recipe | None
+) -> list[Request]:
+    """The layers, or what `--layers` names; under a recipe those of them that it does not leave alone."""
+    named = None if args.layers is None else {info.name for info in named_like(session.infos, args)}
+    if recipe is not None or named is None:
+        every = session.layers(recipe or Recipe.of(scheme))
+        return [request for request in every if named is None or request.info.name in named]
+    return [session.request(info, scheme) for info in session.infos if info.name in named]
+
+
+def _warn_of_unknown(args: argparse.Namespace, reports: list[LayerReport]) -> None:
+    unknown = [one.info.name for one in reports if one.metrics is not None and one.metrics.exact is None]
+    if args.reference and unknown:
+        names = report.some_names(unknown)
+        report.remark(f"{args.reference}: has no tensor of the name and shape of {names}")
+
+
+def _print_reports(scheme: Scheme | None, recipe: Recipe | None, reports: list[LayerReport]) -> None:
+    """As JSON. Under a recipe each layer says its own scheme."""
+    layers = [one.to_json() for one in reports]
+    if recipe is not None:
+        for layer, one in zip(layers, reports, strict=True):
+            layer["scheme"] = one.scheme and one.scheme.to_json()
+    stated = scheme.to_json() if scheme and not recipe else None
+    more = {"recipe": recipe.to_json()} if recipe else {}
+    report.print_json({"scheme": stated, **more, "layers": layers, "total": total(reports).to_json()})

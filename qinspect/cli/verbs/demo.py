@@ -41,7 +41,7 @@ class Demo(Verb):
         with contextlib.closing(Session()) as session:
             original = open_checkpoint(sample)
             session.open(original)
-            report.print_analysis(scheme, measured(session, scheme))
+            report.print_analysis(scheme.label, measured(session.layers(Recipe.of(scheme))))
             found = evaluate(original, Recipe.of(scheme))
             print(f"\nOf {found.samples} test digits it reads {found.before:.1%} right, quantized {found.after:.1%}.\n")
             report.print_export(*write(original, "safetensors", Recipe.of(scheme), out))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from qinspect import report, scheme_flags
 from qinspect.cli.checkpoints import open_file, recipe_for, write
-from qinspect.cli.verb import Verb, add_file, add_json, add_output
+from qinspect.cli.verb import Verb, add_file, add_json, add_output, add_recipe
 from qinspect.targets.target import registry as targets
 
 
@@ -25,7 +25,7 @@ class Export(Verb):
         scheme_flags.add(parser)
         written = " ".join(f"{target.name}: {target.summary}" for target in targets)
         parser.add_argument("--to", choices=targets.names(), required=True, help=written.replace("%", "%%"))
-        parser.add_argument("--recipe", metavar="JSON", help="rules a tensor; --scheme gets what they do not mention")
+        add_recipe(parser)
         add_output(parser)
 
     def run(self, args: argparse.Namespace) -> int:
