@@ -63,6 +63,16 @@ def print_infos(checkpoint: Checkpoint) -> None:
         del columns["stored as"]
     print(f"{printable(str(checkpoint.path))}: {checkpoint.format}")
     print(table(columns, spare=("type",)))
+    if checkpoint.metadata:
+        print()
+        print(table(_metadata(checkpoint.metadata), left=("metadata", "value"), total=False))
+
+
+def _metadata(metadata: Mapping[str, str]) -> dict[str, list[str]]:
+    """What the file says of itself; long texts are cut."""
+    keys = [printable(key, 60) for key in metadata]
+    room = max(NAME_ROOM, (terminal_width() or 120) - max(map(len, (*keys, "metadata"))) - 3)
+    return {"metadata": keys, "value": [printable(text, room) for text in metadata.values()]}
 
 
 def print_analysis(how: str, reports: Sequence[LayerReport]) -> None:

@@ -97,7 +97,7 @@ def sqnr_db(w, decoded):
 
 def test_info_lists_every_tensor(model):
     listed = results("info", model)
-    assert list(listed) == ["path", "format", "tensors"]
+    assert list(listed) == ["path", "format", "metadata", "tensors"]
     assert listed["path"] == str(model)
     types = {"float32": "F32", "float16": "F16", "int64": "I64"}
     tensors = sorted(listed["tensors"], key=lambda tensor: tensor["name"])

@@ -7,7 +7,9 @@ from pathlib import Path
 from qinspect.errors import FormatError, QInspectError, UnsupportedError, printable
 
 _NOT_YET = {
-    b"GGUF": "GGUF files are",
+    **dict.fromkeys(
+        (b"lmgg", b"fmgg", b"tjgg", b"algg"), "GGML files from before GGUF (convert them with llama.cpp) are"
+    ),
     b"\x89HDF\r\n\x1a\n": "HDF5 files (Keras .h5) are",
     b"\x93NUMPY": "this version of the .npy format is",
 }

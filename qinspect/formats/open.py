@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from qinspect.errors import FormatError, QInspectError, printable
@@ -11,6 +12,9 @@ from qinspect.formats.stored import unreadable
 from qinspect.formats.unfold import unfold
 
 _HEAD = 4096
+
+_LATER_PART = re.compile(r"-(?!00001-)\d{5}-of-\d{5}\.gguf$")
+"""The first file of a split model opens the others."""
 
 
 def open_checkpoint(path: str | Path, group_size: int | None = None) -> Checkpoint:
@@ -65,6 +69,7 @@ def _file(path: Path) -> Path:
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     others = tuple(suffix for reader in registry for suffix in reader.suffixes)
+    files = [file for file in files if not _LATER_PART.search(file.name)]
     for suffixes in (".safetensors.index.json", ".index.json", ".safetensors", others):
         found = [file for file in files if file.name.endswith(suffixes)]
         if len(found) == 1:

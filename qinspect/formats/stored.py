@@ -146,10 +146,10 @@ class Source(ABC):
     """Where an array can be had from."""
 
     @abstractmethod
-    def read(self, rows: slice | None) -> np.ndarray:
+    def read(self, rows: slice | None) -> np.ndarray | QTensor:
         """The array, or some rows of it: in memory of its own, read-only."""
 
-    def lazy(self) -> Weights:
+    def lazy(self) -> Weights | QTensor:
         """The array, to be read by rows when they are needed if that pays."""
         return self.read(None)
 
@@ -269,7 +269,7 @@ class StoredCheckpoint(Checkpoint):
             if not is_unicode(name):
                 raise FormatError("this name is not valid Unicode", path=self.path, tensor=name)
 
-    def load(self, name: str, rows: slice | None = None) -> np.ndarray:
+    def load(self, name: str, rows: slice | None = None) -> np.ndarray | QTensor:
         """See `Checkpoint.load`."""
         self.info(name)
         try:

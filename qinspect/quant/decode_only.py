@@ -1,9 +1,9 @@
 """Decode-only schemes: how somebody else packed a tensor, so that all that works on our own packed tensors works on it.
 
 A subclass says what lies in the file (`arrays`), which weights share parameters (`layout`), and how codes (`read`) and
-their meaning (`grid_rows`) follow for any rows. Arrays are always those of the whole tensor, mapped from the file: a
-tensor of some rows has the same arrays and another `span`, so that rows which share bytes need no care, and only what
-is looked at is read. Nothing here can be chosen to quantize with.
+their meaning (`grid_rows`) follow for any rows. Arrays are always those of the whole tensor, in memory or in the
+file (`lazy.LazyArray`, where rows of the array are rows of the tensor): a tensor of some rows has the same arrays and
+another `span`, so that rows which share bytes need no care. Nothing here can be chosen to quantize with.
 """
 
 from __future__ import annotations
@@ -59,14 +59,16 @@ class DecodeOnly(Scheme):
 
     @abstractmethod
     def grid_rows(self, params: Mapping[str, np.ndarray], start: int, stop: int) -> Grid:
-        """What codes mean in rows `start`…`stop` of the whole matrix; in all rows where these share parameters."""
+        """What codes mean in rows `start`…`stop` of the whole matrix; in all rows where these share parameters.
+
+        `params` are all arrays, `data` among them: blocks may hold codes and scales together.
+        """
 
     # What follows.
 
-    def tensor(self, arrays: Mapping[str, np.ndarray], rows: slice | None = None) -> QTensor:
+    def tensor(self, arrays: Mapping[str, Any], rows: slice | None = None) -> QTensor:
         """The tensor, or some rows of it (first of two or more axes, step 1), from its arrays in the file."""
-        params = dict(arrays)
-        data = params.pop("data")
+        data, params = arrays["data"], dict(arrays)
         if rows is None:
             return QTensor(self, self.whole, data, params)
         if len(self.whole) < 2 or rows.step not in (None, 1):
@@ -121,7 +123,7 @@ class DecodeOnly(Scheme):
         with np.errstate(over="ignore", invalid="ignore"):
             grid = self.grid_rows(params, first, stop).of(slice(a, b))
         if not (np.isfinite(grid.low).all() and np.isfinite(grid.high).all()):
-            names = " or ".join(params) or "data"
+            names = " or ".join(name for name in params if name != "data") or "a scale"
             raise FormatError(f"{names} holds values that cannot be: the file is corrupt; copy it again")
         return grid
 

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -33,6 +34,13 @@ def save(path, w=W):
             (np.savez_compressed if "small" in path.name else np.savez)(path, w=w)
         case ".npy":
             np.save(path, w)
+        case ".gguf":
+            writer = gguf.GGUFWriter(path, "none")
+            writer.add_tensor("w", w)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
         case ".json":
             save(path.parent / "one.safetensors", w)
             path.write_text(json.dumps({"weight_map": {"w": "one.safetensors"}}))
@@ -238,7 +246,6 @@ class TestShards:
 
 
 FOREIGN = {
-    "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(100), "GGUF files are not read yet"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
     "tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(100), "TFLite"),
     "zip": (Zip().add("readme.txt", b"hello").bytes(), "zip archive holds no data.pkl"),

@@ -3,11 +3,13 @@
 import collections
 import io
 import json
+import struct
 
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from handmade_gguf import array, entry, header, tensor, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +45,23 @@ def numpy_file(save, *arrays, **named):
     return stream.getvalue()
 
 
+def gguf_file():
+    entries = [
+        entry("general.architecture", 8, text("llama")),
+        entry("general.alignment", 4, struct.pack("<I", 32)),
+        entry("tokens", 9, array(8, 12, text("word") * 12)),
+        entry("scores", 9, array(6, 10, bytes(40))),
+    ]
+    tensors = [
+        tensor("blk.0.attn_q.weight", (64, 3), 2, 0),
+        tensor("blk.0.ffn_up.weight", (256, 2), 12, 128),
+        tensor("norm", (8,), 0, 416),
+    ]
+    return header(entries, tensors, data=bytes(448))
+
+
 SEEDS = {
+    ".gguf": gguf_file(),
     ".safetensors": safetensors.numpy.save(
         PACKED | {"fc.bias": W[0], "w": W}, {"qinspect.layers": json.dumps({"fc": RECORD}), "qinspect.crc32": "{}"}
     ),

@@ -14,7 +14,7 @@ class Info(Verb):
     """Lists tensors."""
 
     name: ClassVar[str] = "info"
-    summary: ClassVar[str] = "List the tensors of a checkpoint, from its headers alone."
+    summary: ClassVar[str] = "List the tensors and the metadata of a checkpoint, from its headers alone."
     order: ClassVar[int] = 20
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,8 @@ class Info(Verb):
             if args.json:
                 keys = ("name", "shape", "dtype", "nbytes", "qtype")
                 tensors = [{key: getattr(info, key) for key in keys} for info in checkpoint.infos]
-                report.print_json({"path": str(checkpoint.path), "format": checkpoint.format, "tensors": tensors})
+                named = {"path": str(checkpoint.path), "format": checkpoint.format}
+                report.print_json({**named, "metadata": dict(checkpoint.metadata), "tensors": tensors})
             else:
                 report.print_infos(checkpoint)
         return 0
