@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(she
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 
-.PHONY: run test lint bench screenshots setup
+.PHONY: run test lint bench qemu screenshots setup
 
 run: setup
 	$(BIN)/python -m qinspect demo
@@ -19,6 +19,11 @@ lint: .venv/packages
 
 bench: .venv/packages
 	$(BIN)/python -m benchmarks.core
+
+# Exported C on emulated Cortex-M: the self-test, and instructions a weight.
+qemu: .venv/packages
+	$(BIN)/python .ci/prepare.py qemu
+	$(BIN)/python -m benchmarks.cortex_m
 
 screenshots: setup
 	$(BIN)/python docs/make_screenshots.py

@@ -1,6 +1,6 @@
-"""Looks for what pip cannot install: a Python that can make an environment, and the system libraries that Qt loads.
+"""Looks for what pip cannot install: a Python that makes environments, the libraries that Qt loads, an emulator.
 
-`prepare.py python` and `prepare.py qt` install what is missing where that is possible (root on Debian or Ubuntu), and
+`prepare.py python`, `qt` and `qemu` install what is missing where that is possible (root on Debian or Ubuntu), and
 otherwise say in one line what to do. Written for any Python 3, since an old one must be able to say that it is too old.
 """
 
@@ -22,6 +22,12 @@ QT_LIBRARIES = {
     "libxcb-shape.so.0": "libxcb-shape0",
     "libdbus-1.so.3": "libdbus-1-3",
     "libfontconfig.so.1": "libfontconfig1",
+}
+
+
+EMULATOR = {
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "qemu-system-arm": "qemu-system-arm",
 }
 
 
@@ -64,5 +70,11 @@ def qt():
     return not missing or install([QT_LIBRARIES[s] for s in missing], "The window needs " + ", ".join(missing))
 
 
+def qemu():
+    missing = [program for program in EMULATOR if not shutil.which(program)]
+    packages = " ".join(EMULATOR[program] for program in missing).split()
+    return not missing or install(packages, "Running exported C on emulated processors needs " + ", ".join(missing))
+
+
 if __name__ == "__main__":
-    sys.exit(not {"python": python, "qt": qt}[sys.argv[1]]())
+    sys.exit(not {"python": python, "qt": qt, "qemu": qemu}[sys.argv[1]]())

@@ -25,6 +25,9 @@ from qinspect.quant.scheme import QTensor
 Tensors = Callable[[str], np.ndarray | None]
 """Gives a float32 tensor by its full name, None where there is none."""
 
+Inputs = Callable[[str, np.ndarray], np.ndarray]
+"""Is shown the prefix of a linear layer and its input `[n, features]`, and gives what the layer takes instead."""
+
 METADATA_KEY = "qinspect.network"
 MAX_DEPTH = 16
 
@@ -90,19 +93,23 @@ class Network:
     @property
     def prefixes(self) -> tuple[str, ...]:
         """Prefixes of the tensors that the network needs, in the order in which it runs."""
-        return tuple(_prefixes(self.operators))
+        return tuple(operator.prefix for operator in self.flat() if isinstance(operator, Linear | LayerNorm))
+
+    def flat(self) -> Iterator[Operator]:
+        """All operators that are no residual blocks, those in blocks too, in the order in which they run."""
+        return _flat(self.operators)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The list that `parse` reads as text."""
         return [_to_json(operator) for operator in self.operators]
 
-    def forward(self, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+    def forward(self, x: np.ndarray, tensors: Tensors, inputs: Inputs | None = None) -> np.ndarray:
         """Float32 output `[n, classes]` for a batch `x` `[n, features]`; FormatError where tensors do not fit."""
         if x.ndim != 2:
             raise FormatError(f"the network takes inputs of shape [n, features], not {list(x.shape)}")
         # Broken weights give inf and NaN, which the accuracy then shows; they need no warning a row.
         with np.errstate(all="ignore"):
-            return _run(self.operators, np.asarray(x, np.float32), tensors)
+            return _run(self.operators, np.asarray(x, np.float32), tensors, inputs)
 
 
 def accuracy(logits: np.ndarray, y: np.ndarray) -> float:
@@ -139,15 +146,16 @@ def load_test_set(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return x.astype(np.float32, copy=False), y
 
 
-def _run(operators: tuple[Operator, ...], x: np.ndarray, tensors: Tensors) -> np.ndarray:
+def _run(operators: tuple[Operator, ...], x: np.ndarray, tensors: Tensors, inputs: Inputs | None) -> np.ndarray:
     for operator in operators:
-        x = _apply(operator, x, tensors)
+        x = _apply(operator, x, tensors, inputs)
     return x
 
 
-def _apply(operator: Operator, x: np.ndarray, tensors: Tensors) -> np.ndarray:
+def _apply(operator: Operator, x: np.ndarray, tensors: Tensors, inputs: Inputs | None) -> np.ndarray:
     match operator:
         case Linear(prefix):
+            x = x if inputs is None else inputs(prefix, x)
             weight = _tensor(tensors, f"{prefix}.weight", (None, x.shape[1]))
             return _plus_bias(x @ weight.T, tensors, prefix)
         case Relu():
@@ -158,18 +166,18 @@ def _apply(operator: Operator, x: np.ndarray, tensors: Tensors) -> np.ndarray:
             variance = np.square(centred).mean(axis=1, keepdims=True)
             return _plus_bias(centred / np.sqrt(variance + np.float32(eps)) * weight, tensors, prefix)
         case Residual(body):
-            y = _run(body, x, tensors)
+            y = _run(body, x, tensors, inputs)
             if y.shape != x.shape:
                 raise FormatError(f"a residual block of the network turns {x.shape[1]} features into {y.shape[1]}")
             return np.asarray(x + y)
 
 
-def _prefixes(operators: tuple[Operator, ...]) -> Iterator[str]:
+def _flat(operators: tuple[Operator, ...]) -> Iterator[Operator]:
     for operator in operators:
         if isinstance(operator, Residual):
-            yield from _prefixes(operator.body)
-        elif isinstance(operator, Linear | LayerNorm):
-            yield operator.prefix
+            yield from _flat(operator.body)
+        else:
+            yield operator
 
 
 def _tensor(tensors: Tensors, name: str, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -153,13 +153,16 @@ def export_json(target: str, plan: Plan, written: Report) -> dict[str, Any]:
             "scheme": row.scheme and row.scheme.to_json(),
             "nbytes": row.nbytes,
             "original_nbytes": row.original_nbytes,
+            "stored_as": row.stored_as,
             "max_difference": differences.get(row.name),
             "note": row.note,
         }
         for row in plan.rows
     ]
     sizes = {"nbytes": written.nbytes, "original_nbytes": plan.original_nbytes, "fp32_nbytes": plan.fp32_nbytes}
-    return {"path": str(written.path), "target": target, **sizes, "bpw": plan.bpw, "tensors": tensors}
+    needs = plan.needs and {"flash": plan.needs.flash, "ram": plan.needs.ram}
+    whole = {"bpw": plan.bpw, "needs": needs, "files": dict(plan.files), "remark": plan.remark, "proof": written.proof}
+    return {"path": str(written.path), "target": target, **sizes, **whole, "tensors": tensors}
 
 
 def print_export(plan: Plan, written: Report) -> None:
@@ -167,7 +170,13 @@ def print_export(plan: Plan, written: Report) -> None:
     packed = sum(row.scheme is not None for row in plan.rows)
     at = "" if plan.bpw is None else f" at {plan.bpw:.3f} bits a weight"
     print(f"wrote {printable(str(written.path))}: {_share(written.nbytes, plan.original_nbytes)}")
-    print(f"{fmt.counted(packed, 'tensor')} quantized{at}; read back, and every tensor is as it was meant")
+    print(f"{fmt.counted(packed, 'tensor')} quantized{at}; {written.proof}")
+    if plan.needs is not None:
+        print(
+            f"on the device: {plan.needs.flash:,} bytes of flash for constants, {plan.needs.ram:,} of RAM; code on top"
+        )
+    if plan.remark:
+        print(wrapped(printable(plan.remark, 2000)))
     notes: dict[str, list[str]] = defaultdict(list)
     for row in plan.rows:
         if row.note:

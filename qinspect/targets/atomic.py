@@ -1,18 +1,20 @@
-"""A file appears whole or not at all: written beside its place under another name, then renamed."""
+"""A file or folder appears whole or not at all: written beside its place under another name, then renamed."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from qinspect.errors import ExportError
+from qinspect.errors import ExportError, printable
 
 
 @contextmanager
@@ -21,15 +23,84 @@ def replacing(out: Path) -> Iterator[Path]:
 
     An OSError in the block is raised as ExportError. An old file at `out` stays whole until the last moment.
     """
-    part = out.parent / f".{out.name}.{secrets.token_hex(4)}.part"
+    part = _beside(out, "part")
     try:
         yield part
         part.replace(out)
+        _sync_place(out)
     except OSError as error:
         raise _explained(error, out) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(out: Path, names: Collection[str]) -> Iterator[Path]:
+    """As `replacing`, for a folder, which the block makes; it and an old one at `out` hold no files but `names`."""
+    part = _beside(out, "part")
+    try:
+        yield part
+        _sync_folder(part)
+        if not (out.is_dir() and _exchange(part, out)):
+            _take_place(part, out, names)
+        _sync_place(out)
+    except OSError as error:
+        raise _explained(error, out) from error
+    finally:
+        _remove(part, names)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two folders in one step, as Linux can on most file systems; False where that is not possible."""
+    if sys.platform != "linux":
+        return False
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return call is not None and call(here, os.fsencode(a), here, os.fsencode(b), exchange) == 0
+
+
+def _take_place(part: Path, out: Path, names: Iterable[str]) -> None:
+    """Rename `part` to `out` by way of a third name for an old folder, which comes back if that fails."""
+    old = _beside(out, "old")
+    replaced = out.is_dir()
+    if replaced:
+        out.rename(old)
+    try:
+        part.rename(out)
+    except OSError:
+        if replaced:
+            old.rename(out)
+        raise
+    _remove(old, names)
+
+
+def _beside(out: Path, kind: str) -> Path:
+    return out.parent / f".{out.name}.{secrets.token_hex(4)}.{kind}"
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    """A folder of ours, file by file: whatever else is in it is not ours to delete."""
+    with contextlib.suppress(OSError):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _sync_place(out: Path) -> None:
+    """Make a rename last; it has taken place, so that a failure here is none of the export."""
+    with contextlib.suppress(OSError):
+        _sync_folder(out.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Names, too, are on the disk only after this; Windows has no such call."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -41,11 +112,16 @@ def durable(part: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def check_destination(out: Path, nbytes: int, sources: Iterable[Path]) -> None:
-    """Raise ExportError unless `nbytes` bytes can go to `out` without harm to the open files `sources`."""
+def check_destination(out: Path, nbytes: int, sources: Iterable[Path], names: Collection[str] = ()) -> None:
+    """Raise ExportError unless `nbytes` bytes can go to `out` without harm to the open files `sources`.
+
+    `out` becomes a file, or a folder with files `names`.
+    """
     if not out.parent.is_dir():
         raise ExportError("the folder of this destination does not exist; create it or choose another", path=out)
-    if out.exists():
+    if names and (out.exists() or out.is_symlink()):
+        _check_old_folder(out, sources, names)
+    elif out.exists():
         _check_old(out, sources)
     free = shutil.disk_usage(out.parent).free
     if free < nbytes:
@@ -60,6 +136,20 @@ def _check_old(out: Path, sources: Iterable[Path]) -> None:
         raise ExportError("the destination is not a regular file; choose a file name", path=out)
     if any(source.exists() and out.samefile(source) for source in sources):
         raise ExportError("the destination is the open file itself; choose another name", path=out)
+    if not os.access(out, os.W_OK):
+        raise ExportError("the destination is write-protected; choose another name", path=out)
+
+
+def _check_old_folder(out: Path, sources: Iterable[Path], names: Collection[str]) -> None:
+    """A folder is only replaced if an export made it: what a person keeps there would be lost with it."""
+    if out.is_symlink() or not out.is_dir():
+        raise ExportError("the destination is not a folder; choose the name of a new one", path=out)
+    if any(source.exists() and source.resolve().is_relative_to(out.resolve()) for source in sources):
+        raise ExportError("the open file lies in this folder; choose another", path=out)
+    others = sorted(found.name for found in out.iterdir() if found.name not in names or not found.is_file())
+    if others:
+        text = f"the folder holds {printable(others[0], 60)}, which no export of this kind wrote; choose a new folder"
+        raise ExportError(text, path=out)
     if not os.access(out, os.W_OK):
         raise ExportError("the destination is write-protected; choose another name", path=out)
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
-from qinspect.errors import ExportError
 from qinspect.formats.checkpoint import FLOATING, Checkpoint
 from qinspect.formats.dtypes import numpy_dtype
 from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 from qinspect.targets.blueprint import Blueprint, Stored
 from qinspect.targets.choice import Choice
-from qinspect.targets.packed import packed, within
+from qinspect.targets.packed import converted, packed, within
 from qinspect.targets.read_back import Content
 from qinspect.targets.safetensors_file import SafetensorsFile
 from qinspect.targets.sources import kept_metadata
@@ -32,6 +29,7 @@ class Fp32Safetensors(TensorFile):
     summary: ClassVar[str] = (
         "Ordinary FP32 weights with the quantization error in them, for programs that read nothing packed."
     )
+    carries: ClassVar[str] = "Every scheme, decoded; all floating tensors become FP32."
     order: ClassVar[int] = 30
 
     def stored(self, row: PlanRow) -> list[Stored]:
@@ -54,7 +52,7 @@ class Fp32Safetensors(TensorFile):
         content = packed(row, held, token)
         dtype = numpy_dtype(self.stored_dtype(row))
         if not isinstance(content, QTensor):
-            return _converted(content, dtype)
+            return converted(content, dtype)
         return within(content.scheme.dequantize(content, token=token), dtype)
 
     def arrays(self, content: Content) -> list[Weights]:
@@ -65,14 +63,3 @@ class Fp32Safetensors(TensorFile):
     def blueprint(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Blueprint:
         """A plain file."""
         return SafetensorsFile([stored for row in rows for stored in self.stored(row)], kept_metadata(checkpoint))
-
-
-def _converted(weights: Weights, dtype: np.dtype) -> Weights:
-    """`weights` in another type; ExportError for a finite weight that becomes infinite there."""
-    if weights.dtype == dtype:
-        return weights
-    try:
-        with np.errstate(over="raise"):
-            return np.asarray(weights).astype(dtype, copy=False)
-    except FloatingPointError:
-        raise ExportError(f"there are weights that {dtype.name} cannot hold; unpack keeps the type they have") from None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import ml_dtypes
 import numpy as np
 
+from qinspect.errors import ExportError
 from qinspect.formats.dtypes import dtype_name, numpy_dtype
 from qinspect.formats.native import LayerRecord, array_names, codebook_name, prefix_of
 from qinspect.quant.lazy import Weights
@@ -65,6 +66,17 @@ def within(decoded: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return decoded
     limit = min(float(ml_dtypes.finfo(dtype).max), float(np.finfo(decoded.dtype).max))
     return np.clip(decoded, -limit, limit, out=decoded).astype(dtype)
+
+
+def converted(weights: Weights, dtype: np.dtype) -> Weights:
+    """`weights` in another type; ExportError for a finite weight that becomes infinite there."""
+    if weights.dtype == dtype:
+        return weights
+    try:
+        with np.errstate(over="raise"):
+            return np.asarray(weights).astype(dtype, copy=False)
+    except FloatingPointError:
+        raise ExportError(f"there are weights that {dtype.name} cannot hold; unpack keeps the type they have") from None
 
 
 def records(rows: Sequence[PlanRow]) -> dict[str, LayerRecord]:

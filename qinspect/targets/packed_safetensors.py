@@ -22,6 +22,7 @@ class PackedSafetensors(Packed):
     title: ClassVar[str] = "Packed .safetensors"
     suffix: ClassVar[str] = ".safetensors"
     summary: ClassVar[str] = "Packed codes and parameters of any scheme, with a CRC-32 for every array."
+    carries: ClassVar[str] = "Every scheme, group size and shape; other tensors as they are."
     order: ClassVar[int] = 10
 
     def blueprint(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Blueprint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -70,6 +70,34 @@ def max_difference(meant: Content, found: Content, token: Token) -> float:
         if a.size:
             largest = max(largest, float(np.abs(a - b).max()))
     return largest
+
+
+def difference_of_blocks(meant: Content, blocks: Iterable[np.ndarray], token: Token) -> float:
+    """The largest |difference| of weights `[rows, cols]`, decoded elsewhere some rows at a time.
+
+    What is not floating must have the same bytes; infinite where it has not, or where only one of two is a number.
+    """
+    rows, cols = matrix_shape(meant.shape)
+    largest, start = 0.0, 0
+    for block in blocks:
+        token.check(start / max(1, rows))
+        if not isinstance(meant, QTensor) and meant.dtype.kind != "f":
+            return 0.0 if _same(meant, block) else math.inf
+        part = slice(start, start + len(block))
+        start += len(block)
+        expected = _rows(meant, part, token).reshape(-1, cols)
+        if not _same(expected, block):
+            apart = np.abs(expected.astype(np.float64) - block.reshape(-1, cols))
+            largest = max(largest, float(np.where(np.isnan(apart), math.inf, apart).max()))
+    return largest if start == rows else math.inf
+
+
+def _rows(content: Content, part: slice, token: Token) -> np.ndarray:
+    """Some rows of a tensor as numbers; a vector is one row."""
+    if isinstance(content, QTensor):
+        rows = part if len(content.shape) > 1 else None
+        return content.scheme.dequantize(content, rows=rows, token=token)
+    return content.reshape(*matrix_shape(content.shape))[part]
 
 
 def describe(content: Content) -> str:

@@ -20,6 +20,7 @@ class PlanRow:
     """What will be written for one tensor of the checkpoint.
 
     `dtype` and `original_nbytes` are those of the unpacked tensor in the source; `nbytes` is all that will be stored.
+    `stored_as` says what it is in the file where that is neither `scheme`'s packing nor the tensor as it was.
     """
 
     name: str
@@ -29,14 +30,29 @@ class PlanRow:
     nbytes: int
     original_nbytes: int
     note: str = ""
+    stored_as: str = ""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that a device needs for the model: constants in flash, and memory while it runs. Code comes on top."""
+
+    flash: int
+    ram: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be written; `nbytes` is the size of the whole file, headers included."""
+    """What will be written; `nbytes` is the size of the whole file, or of all `files` of a folder (name, bytes).
+
+    `remark` says in one sentence what a person should know of the whole.
+    """
 
     rows: tuple[PlanRow, ...]
     nbytes: int
+    files: tuple[tuple[str, int], ...] = ()
+    needs: Needs | None = None
+    remark: str = ""
 
     @property
     def original_nbytes(self) -> int:
@@ -67,22 +83,30 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class Report:
-    """A file that was written, read back and found to hold what was meant."""
+    """A file or folder that was written, read back and found to hold what was meant; `proof` says who found that."""
 
     path: Path
     nbytes: int
     rows: tuple[ReportRow, ...]
     seconds: float
+    proof: str
 
 
 class Target(ABC):
-    """Something that a checkpoint can be exported to."""
+    """Something that a checkpoint can be exported to: one file, or a `folder` of some."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     suffix: ClassVar[str]
     summary: ClassVar[str]
+    carries: ClassVar[str]
+    """What it can hold, in one sentence: schemes, bits, group sizes, shapes."""
+    folder: ClassVar[bool] = False
     order: ClassVar[int] = 100
+
+    @abstractmethod
+    def refusal(self, scheme: Scheme, shape: tuple[int, ...]) -> str | None:
+        """Why a tensor of this shape cannot be held in this scheme, in words; None if it can."""
 
     @abstractmethod
     def plan(self, checkpoint: Checkpoint, recipe: Recipe, token: Token | None = None) -> Plan:
@@ -94,7 +118,7 @@ class Target(ABC):
 
     @abstractmethod
     def write(self, checkpoint: Checkpoint, plan: Plan, out: Path, token: Token | None = None) -> Report:
-        """Write the file, one tensor in memory at a time, read it back and compare.
+        """Write the file or folder, one tensor in memory at a time, read it back and compare.
 
         Raises ExportError; then, as when the token is cancelled, nothing is left behind and an old `out` is whole.
         """

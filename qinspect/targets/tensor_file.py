@@ -1,4 +1,4 @@
-"""TensorFile, the base of targets that are one file of named arrays: planning, writing and reading back."""
+"""TensorFile, the base of targets whose tensors stand in one file: planning, writing and reading back."""
 
 from __future__ import annotations
 
@@ -6,38 +6,52 @@ import time
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from qinspect.errors import ExportError, FormatError, QInspectError, UnsupportedError
 from qinspect.formats.checkpoint import Checkpoint
 from qinspect.formats.dtypes import itemsize
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.lazy import Weights
+from qinspect.quant.scheme import Scheme
 from qinspect.recipe import Recipe
 from qinspect.targets import read_back
-from qinspect.targets.atomic import check_destination, durable, replacing
+from qinspect.targets.atomic import check_destination, durable, replacing, replacing_folder
 from qinspect.targets.blueprint import Blueprint, Stored
 from qinspect.targets.choice import Choice, choices
 from qinspect.targets.read_back import Content
 from qinspect.targets.sources import Sources
-from qinspect.targets.target import Plan, PlanRow, Report, ReportRow, Target
+from qinspect.targets.target import Needs, Plan, PlanRow, Report, ReportRow, Target
 from qinspect.task import Token
 
 Contents = Iterable[tuple[PlanRow, Content, Token]]
 """Every tensor as it is to be stored, one in memory at a time, with a token for the work on it."""
 
 
-class TensorFile(Target):
-    """A target whose file holds one or more named arrays for every tensor.
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A file or folder that has a temporary name, of what it was made, and the CRC-32 of every stored array."""
 
-    A subclass says which arrays (`stored`), what is in them (`content`, `arrays`), and how their file is laid out.
+    path: Path
+    checkpoint: Checkpoint
+    rows: Sequence[PlanRow]
+    crcs: Mapping[str, int]
+
+
+class TensorFile(Target):
+    """A target that stores one or more named arrays for every tensor, in one file.
+
+    A subclass says which arrays (`stored`), what is in them (`content`, `arrays`), and how their file is laid out. In a
+    folder that file is `tensors_in`; `companions` names those beside it, which `complete` writes.
     """
+
+    tensors_in: ClassVar[str] = ""
 
     @abstractmethod
     def stored(self, row: PlanRow) -> list[Stored]:
-        """The arrays in which a tensor will be stored."""
+        """The arrays in which a tensor will be stored; none for one that is left out."""
 
     @abstractmethod
     def content(self, row: PlanRow, held: Content, token: Token) -> Content:
@@ -51,43 +65,77 @@ class TensorFile(Target):
     def blueprint(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Blueprint:
         """The layout of the whole file."""
 
+    def companions(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Mapping[str, int]:
+        """The other files of a folder, with their sizes."""
+        return {}
+
+    def complete(self, written: Written, token: Token) -> None:
+        """Write the other files into the folder, in which the tensors are already."""
+
+    def needs(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Needs | None:
+        """What a device needs, where that is known."""
+        return None
+
+    def refusal(self, scheme: Scheme, shape: tuple[int, ...]) -> str | None:
+        """Every scheme can be held."""
+        return None
+
     def note(self, choice: Choice) -> str:
         """What a person should know of how this tensor is written."""
         return choice.note
 
-    def plan(self, checkpoint: Checkpoint, recipe: Recipe, token: Token | None = None) -> Plan:
-        """See `Target.plan`."""
-        rows = tuple(self._row(checkpoint, choice) for choice in choices(checkpoint, recipe, token))
-        _check_names((row, stored) for row in rows for stored in self.stored(row))
-        return Plan(rows, self.blueprint(checkpoint, rows).nbytes)
+    def remark(self, checkpoint: Checkpoint) -> str:
+        """What a person should know of the whole."""
+        return ""
 
-    def _row(self, checkpoint: Checkpoint, choice: Choice) -> PlanRow:
+    def plan_rows(self, checkpoint: Checkpoint, chosen: Sequence[Choice]) -> list[PlanRow]:
+        """A row for every tensor."""
+        return [self.row(checkpoint, choice) for choice in chosen]
+
+    def row(self, checkpoint: Checkpoint, choice: Choice, stored_as: str = "") -> PlanRow:
+        """The row of one tensor, with its sizes."""
         info = choice.info
         try:
-            row = PlanRow(info.name, info.shape, info.dtype, choice.scheme, 0, 0, self.note(choice))
+            row = PlanRow(info.name, info.shape, info.dtype, choice.scheme, 0, 0, self.note(choice), stored_as)
             nbytes = sum(stored.nbytes for stored in self.stored(row))
             return replace(row, nbytes=nbytes, original_nbytes=info.size * itemsize(info.dtype))
         except QInspectError as error:
             raise error.within(path=checkpoint.path, tensor=info.name) from None
+
+    def plan(self, checkpoint: Checkpoint, recipe: Recipe, token: Token | None = None) -> Plan:
+        """See `Target.plan`."""
+        rows = tuple(self.plan_rows(checkpoint, choices(checkpoint, recipe, token)))
+        _check_names((row, stored) for row in rows for stored in self.stored(row))
+        nbytes = self.blueprint(checkpoint, rows).nbytes
+        files = {self.tensors_in: nbytes, **self.companions(checkpoint, rows)} if self.folder else {}
+        needs, remark = self.needs(checkpoint, rows), self.remark(checkpoint)
+        return Plan(rows, sum(files.values()) or nbytes, tuple(files.items()), needs, remark)
 
     def write(self, checkpoint: Checkpoint, plan: Plan, out: Path, token: Token | None = None) -> Report:
         """See `Target.write`."""
         started = time.monotonic()
         token, out, sources = token or Token(), Path(out), Sources(checkpoint)
         first, second = token.part(0, 0.6), token.part(0.6, 1)
-        with replacing(out) as part:
-            check_destination(out, plan.nbytes, sources.paths)
+        names = [name for name, _ in plan.files]
+        with replacing_folder(out, names) if self.folder else replacing(out) as part:
+            check_destination(out, plan.nbytes, sources.paths, names)
+            if self.folder:
+                part.mkdir()
             blueprint = self.blueprint(checkpoint, plan.rows)
-            crcs = self._store(part, blueprint, self._contents(checkpoint, plan, sources, first))
-            if part.stat().st_size != plan.nbytes:
+            crcs = self._store(part / self.tensors_in, blueprint, self._contents(checkpoint, plan, sources, first))
+            written = Written(part, checkpoint, plan.rows, crcs)
+            self.complete(written, token)
+            if _nbytes(part) != plan.nbytes:
                 raise ExportError("the plan is not of this checkpoint; plan the export again", path=out)
-            rows = self._read_back(part, crcs, self._contents(checkpoint, plan, sources, second))
-        return Report(out, plan.nbytes, rows, time.monotonic() - started)
+            rows, proof = self.read_back(written, self._contents(checkpoint, plan, sources, second), token)
+        return Report(out, plan.nbytes, rows, time.monotonic() - started, proof)
 
     def _contents(self, checkpoint: Checkpoint, plan: Plan, sources: Sources, token: Token) -> Contents:
         total = max(1, sum(row.original_nbytes for row in plan.rows))
         done = 0
         for row in plan.rows:
+            if not self.stored(row):
+                continue
             whole = token.part(done / total, (done + row.original_nbytes) / total)
             done += row.original_nbytes
             sources.check()
@@ -115,20 +163,26 @@ class TensorFile(Target):
                 file.write(data)
         return crcs
 
-    def _read_back(self, part: Path, crcs: Mapping[str, int], contents: Contents) -> tuple[ReportRow, ...]:
+    def read_back(self, written: Written, contents: Contents, token: Token) -> tuple[tuple[ReportRow, ...], str]:
+        """What was written against what was meant, tensor by tensor, and how that was found out."""
         rows = []
         try:
-            with open_checkpoint(part) as written:
-                for row, meant, token in contents:
-                    found = written.lazy(row.name)
-                    sums = [crcs[stored.name] for stored in self.stored(row)]
-                    difference = read_back.check(meant, found, sums, self.arrays(found), token)
+            with open_checkpoint(written.path) as opened:
+                for row, meant, part in contents:
+                    found = opened.lazy(row.name)
+                    sums = [written.crcs[stored.name] for stored in self.stored(row)]
+                    difference = read_back.check(meant, found, sums, self.arrays(found), part)
                     rows.append(ReportRow(row.name, row.nbytes, difference))
                     del meant, found
         except (FormatError, UnsupportedError) as error:
             text = f"what was written cannot be read back: {error.message}"
             raise ExportError(text, tensor=error.tensor) from error
-        return tuple(rows)
+        return tuple(rows), "read back, and every tensor is as it was meant"
+
+
+def _nbytes(part: Path) -> int:
+    """Size of a file, or of all files in a folder."""
+    return sum(path.stat().st_size for path in (part.iterdir() if part.is_dir() else [part]))
 
 
 def _check_names(stored: Iterable[tuple[PlanRow, Stored]]) -> None:

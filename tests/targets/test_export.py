@@ -17,6 +17,9 @@ from qinspect.recipe import Recipe, Rule
 from qinspect.targets.target import registry
 from qinspect.targets.unpack import unpack
 
+OWN = ["safetensors", "pt", "fp32"]
+"""Targets that are files of this program's own formats."""
+
 BASE11 = make_scheme("base11")
 SCHEMES = [
     make_scheme("base11"),
@@ -50,12 +53,20 @@ def decoded(tensor, scheme):
     return scheme.dequantize(scheme.quantize(w))
 
 
-def test_the_registry_finds_the_three():
-    assert registry.names() == ["safetensors", "pt", "fp32"]
+def test_the_registry_finds_them_all():
+    assert registry.names() == [*OWN, "c"]
+
+
+@pytest.mark.parametrize("target", list(registry), ids=lambda target: target.name)
+def test_a_target_says_what_it_can_carry(target):
+    assert target.carries.endswith(".")
+    reasons = [target().refusal(scheme, (6, 75)) for scheme in SCHEMES]
+    assert None in reasons
+    assert all(reason is None or len(reason) > 10 for reason in reasons)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)
-@pytest.mark.parametrize("target", ["safetensors", "pt", "fp32"])
+@pytest.mark.parametrize("target", OWN)
 def test_every_scheme_to_every_target(source, tensors, packed_names, tmp_path, scheme, target):
     out = tmp_path / "out"
     if target == "pt" and (scheme.name, getattr(scheme, "param_dtype", "")) != ("base11", "float16"):
@@ -136,7 +147,7 @@ def test_packed_pt_is_the_golden_layer(golden, tmp_path, mmap):
 
 
 def test_what_the_source_says_of_its_network_goes_on(source, tmp_path):
-    for target in registry.names():
+    for target in OWN:
         export(source, target, Recipe.of(BASE11), tmp_path / target)
         with open_checkpoint(tmp_path / target) as written:
             assert written.metadata["qinspect.network"] == "[]"
@@ -165,8 +176,13 @@ def test_the_documented_bytes(tmp_path):
 def test_the_same_weights_give_the_same_bytes(source, tmp_path):
     for target in registry.names():
         for name in ("a", "b"):
-            export(source, target, Recipe.of(BASE11), tmp_path / name)
-        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+            export(source, target, Recipe.of(BASE11), tmp_path / f"{target}.{name}")
+        assert contents(tmp_path / f"{target}.a") == contents(tmp_path / f"{target}.b")
+
+
+def contents(path):
+    """The bytes of a file, or of every file of a folder."""
+    return {part.name: part.read_bytes() for part in path.iterdir()} if path.is_dir() else path.read_bytes()
 
 
 @pytest.mark.parametrize("target", ["safetensors", "pt"])
@@ -291,7 +307,7 @@ def test_a_tensor_type_that_the_target_cannot_hold(tmp_path):
 def test_views_of_shared_memory_are_written_as_they_look(tmp_path):
     base = torch.arange(24.0).reshape(4, 6)
     torch.save({"t": base.T, "part": base[1:3, 2:5], "tied": base}, tmp_path / "in.pt")
-    for target in registry.names():
+    for target in OWN:
         export(tmp_path / "in.pt", target, Recipe(()), tmp_path / "out")
         with open_checkpoint(tmp_path / "out") as written:
             np.testing.assert_array_equal(written.load("t"), base.T)
@@ -301,9 +317,11 @@ def test_views_of_shared_memory_are_written_as_they_look(tmp_path):
 def test_a_file_without_tensors_to_pack(tmp_path):
     save_file({"ids": torch.arange(3)}, tmp_path / "in")
     for target in registry.names():
-        plan, _ = export(tmp_path / "in", target, Recipe.of(BASE11), tmp_path / "out")
+        plan, _ = export(tmp_path / "in", target, Recipe.of(BASE11), tmp_path / target)
+        found = contents(tmp_path / target)
         assert plan.bpw is None
-        assert plan.nbytes == (tmp_path / "out").stat().st_size
+        assert plan.nbytes == (sum(map(len, found.values())) if isinstance(found, dict) else len(found))
+        assert dict(plan.files) == ({name: len(data) for name, data in found.items()} if plan.files else {})
 
 
 @pytest.mark.parametrize("target", list(registry), ids=lambda target: target.name)

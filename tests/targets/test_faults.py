@@ -19,7 +19,15 @@ from qinspect.targets.unpack import unpack
 from qinspect.task import Cancelled, Token
 
 OLD = b"an old file"
-TARGETS = ["safetensors", "pt", "fp32"]
+TARGETS = registry.names()
+FILES = [target.name for target in registry if not target.folder]
+FOLDERS = [target.name for target in registry if target.folder]
+
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch):
+    """What goes wrong here goes wrong without one too, and sooner."""
+    monkeypatch.setattr("qinspect.targets.c.find_compiler", lambda token: None)
 
 
 @pytest.fixture
@@ -36,15 +44,26 @@ def checkpoint(source):
         yield opened
 
 
+def planned(checkpoint, target):
+    return registry[target]().plan(checkpoint, Recipe.of(make_scheme("base11")))
+
+
 def write(checkpoint, target, out, token=None):
-    target = registry[target]()
-    plan = target.plan(checkpoint, Recipe.of(make_scheme("base11")))
-    return target.write(checkpoint, plan, out, token)
+    return registry[target]().write(checkpoint, planned(checkpoint, target), out, token)
+
+
+def old_in_the_way(checkpoint, target, out):
+    """Of a target that is a folder, an old folder in place of the old file."""
+    if registry[target].folder:
+        out.unlink()
+        out.mkdir()
+        for name, _ in planned(checkpoint, target).files:
+            (out / name).write_bytes(OLD)
 
 
 def assert_untouched(out):
     assert [path.name for path in out.parent.iterdir()] == [out.name]
-    assert out.read_bytes() == OLD
+    assert {path.read_bytes() for path in (out.iterdir() if out.is_dir() else [out])} == {OLD}
 
 
 class Countdown(Token):
@@ -61,6 +80,7 @@ class Countdown(Token):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_cancel_at_every_check(checkpoint, out, target):
+    old_in_the_way(checkpoint, target, out)
     allowed = 0
     while True:
         Countdown.left = allowed
@@ -72,13 +92,16 @@ def test_cancel_at_every_check(checkpoint, out, target):
         else:
             break
     assert allowed > 2 * len(checkpoint.infos)
-    assert out.read_bytes() != OLD
+    assert OLD not in [path.read_bytes() for path in (out.iterdir() if out.is_dir() else [out])]
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_system_refuses_to_write_on(checkpoint, out, target):
-    """At every tenth of the file the system accepts no further byte, as it does when a quota is reached."""
-    size = registry[target]().plan(checkpoint, Recipe.of(make_scheme("base11"))).nbytes
+    """At every tenth of the largest file the system accepts no further byte, as it does when a quota is reached."""
+    plan = planned(checkpoint, target)
+    size = max([size for _, size in plan.files] or [plan.nbytes])
+    old_in_the_way(checkpoint, target, out)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for part in range(10):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size * part // 10, limits[1]))
@@ -101,21 +124,84 @@ def test_the_system_refuses_to_write_on(checkpoint, out, target):
         (errno.EIO, "another place"),
     ],
 )
-@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
-def test_the_system_fails(checkpoint, out, monkeypatch, target, code, remedy, call):
-    def fail(*_, **__):
-        raise OSError(code, os.strerror(code))
+@pytest.mark.parametrize("call", ["open", "fsync", "rename"])
+def test_the_system_fails_at_any_call(checkpoint, out, monkeypatch, target, code, remedy, call):
+    """Each call of a kind fails in turn, until an export makes no more of them."""
+    old_in_the_way(checkpoint, target, out)
+    calls = {"open": [(Path, "open")], "fsync": [(os, "fsync")], "rename": [(Path, "replace"), (Path, "rename")]}[call]
+    monkeypatch.setattr("qinspect.targets.atomic._exchange", lambda a, b: False)
+    for number in range(100):
+        left = number
 
-    opened = Path.open
-    with monkeypatch.context() as patch:
-        owner = {"open": Path, "fsync": os, "replace": Path}[call]
-        patch.setattr(owner, call, fail)
-        if call == "open":
-            patch.setattr(Path, "open", lambda path, mode: fail() if "x" in mode else opened(path, mode))
-        with pytest.raises(ExportError, match=remedy) as caught:
-            write(checkpoint, target, out)
-    assert os.strerror(code) in str(caught.value)
-    assert_untouched(out)
+        def failing(name, before):
+            def called(*args, **kwargs):
+                nonlocal left
+                writes = name != "open" or set(args[1] if len(args) > 1 else kwargs.get("mode", "r")) & set("x+")
+                left -= bool(writes)
+                if left < 0:
+                    left = 1 << 30
+                    raise OSError(code, os.strerror(code))
+                return before(*args, **kwargs)
+
+            return called
+
+        with monkeypatch.context() as patch:
+            for owner, name in calls:
+                patch.setattr(owner, name, failing(name, getattr(owner, name)))
+            try:
+                write(checkpoint, target, out)
+            except ExportError as error:
+                said = str(error)
+            else:
+                assert number > 0
+                return
+        assert os.strerror(code) in said
+        assert remedy in said
+        assert_untouched(out)
+    raise AssertionError("it never came to an end")
+
+
+@pytest.mark.parametrize("target", FOLDERS)
+@pytest.mark.parametrize("swap", [True, False], ids=["swapped", "by way of a third name"])
+def test_an_old_folder_of_the_same_kind_is_replaced(checkpoint, out, monkeypatch, target, swap):
+    if not swap:
+        monkeypatch.setattr("qinspect.targets.atomic._exchange", lambda a, b: False)
+    old_in_the_way(checkpoint, target, out)
+    report = write(checkpoint, target, out)
+    assert {path.name: path.stat().st_size for path in out.iterdir()} == dict(planned(checkpoint, target).files)
+    assert OLD not in [path.read_bytes() for path in out.iterdir()]
+    assert report.path == out
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("target", FOLDERS)
+def test_a_folder_that_no_export_made_is_left_alone(checkpoint, source, tmp_path, target):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_bytes(OLD)
+    with pytest.raises(ExportError, match=r"notes\.txt"):
+        write(checkpoint, target, mine)
+    assert_untouched(mine)
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "link").symlink_to(mine)
+    for name in ("file", "link"):
+        with pytest.raises(ExportError, match="not a folder"):
+            write(checkpoint, target, tmp_path / name)
+    assert (tmp_path / "file").read_bytes() == OLD
+
+
+@pytest.mark.parametrize("target", FOLDERS)
+def test_the_folder_of_the_open_file_is_no_destination(source, tmp_path, target):
+    name = registry[target].tensors_in
+    (tmp_path / "model").mkdir()
+    shutil.copy(source, tmp_path / "model" / name)
+    before = (tmp_path / "model" / name).read_bytes()
+    with (
+        open_checkpoint(tmp_path / "model" / name) as checkpoint,
+        pytest.raises(ExportError, match="open file lies in"),
+    ):
+        write(checkpoint, target, tmp_path / "model")
+    assert (tmp_path / "model" / name).read_bytes() == before
 
 
 def test_too_little_room_is_known_beforehand(checkpoint, out, monkeypatch):
@@ -158,7 +244,7 @@ def test_the_open_file_is_no_destination(source, tmp_path, way):
     if way == "hard link":
         out.hardlink_to(path)
     with open_checkpoint(path) as checkpoint:
-        for target in TARGETS:
+        for target in FILES:
             with pytest.raises(ExportError, match="open file itself"):
                 write(checkpoint, target, out)
         with pytest.raises(ExportError, match="open file itself"):
