@@ -169,12 +169,12 @@ def print_export(plan: Plan, written: Report) -> None:
     """What was written, and what was left as it is and why."""
     packed = sum(row.scheme is not None for row in plan.rows)
     at = "" if plan.bpw is None else f" at {plan.bpw:.3f} bits a weight"
-    print(f"wrote {printable(str(written.path))}: {_share(written.nbytes, plan.original_nbytes)}")
+    size = _share(written.nbytes, plan.original_nbytes) if plan.needs is None else fmt.nbytes(written.nbytes)
+    print(f"wrote {printable(str(written.path))}: {size}")
     print(f"{fmt.counted(packed, 'tensor')} quantized{at}; {written.proof}")
     if plan.needs is not None:
-        print(
-            f"on the device: {plan.needs.flash:,} bytes of flash for constants, {plan.needs.ram:,} of RAM; code on top"
-        )
+        share = _share(plan.needs.flash, plan.original_nbytes)
+        print(f"on the device: {share}, in flash, and {fmt.nbytes(plan.needs.ram)} of RAM; code on top")
     if plan.remark:
         print(wrapped(printable(plan.remark, 2000)))
     notes: dict[str, list[str]] = defaultdict(list)

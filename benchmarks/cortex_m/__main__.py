@@ -19,18 +19,20 @@ from qinspect.formats.open import open_checkpoint
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import Recipe
 from qinspect.targets.c import C
+from qinspect.targets.target import Plan
 
 HERE = Path(__file__).parent
-ROWS, COLS = 64, 256
-INT = {"granularity": "group", "group_size": 64, "param_dtype": "float16"}
+ROWS, COLS = 64, 1008
+"""All groups below divide a row."""
+INT = {"granularity": "group", "group_size": 112, "param_dtype": "float16"}
 SCHEMES = (
     make_scheme("base11", group_size=36),
-    make_scheme("base11", group_size=64),
+    make_scheme("base11", group_size=63),
     make_scheme("base11", group_size=126),
     make_scheme("symmetric", bits=4, **INT),
     make_scheme("symmetric", bits=8, **INT),
     make_scheme("symmetric", bits=3, **INT),
-    make_scheme("base_n", levels=6, group_size=64),
+    make_scheme("base_n", levels=6, group_size=144),
     make_scheme("ternary", **INT),
     make_scheme("sentinel"),
 )
@@ -69,17 +71,19 @@ CORES = (
 )
 
 
-def export(source: Path, scheme: Scheme, folder: Path) -> Path:
+def export(source: Path, scheme: Scheme, folder: Path) -> Plan:
     """`source` as a folder of C."""
     with open_checkpoint(source) as checkpoint:
-        C().write(checkpoint, C().plan(checkpoint, Recipe.of(scheme)), folder)
-    return folder
+        plan = C().plan(checkpoint, Recipe.of(scheme))
+        C().write(checkpoint, plan, folder)
+    return plan
 
 
 def self_tests(work: Path) -> bool:
     """Run the sample network's self-test on every core; whether all pass."""
     print("| the digits network, base-11 g64 | self-test |\n|---|---|")
-    folder = export(resource("samples/digits.safetensors"), make_scheme("base11", group_size=64), work / "digits")
+    folder = work / "digits"
+    export(resource("samples/digits.safetensors"), make_scheme("base11", group_size=64), folder)
     passed = True
     for core in CORES:
         said = core.output(core.built(folder, folder / "main_test.c"))
@@ -95,9 +99,9 @@ def instructions(work: Path) -> None:
     source = work / "layer.npz"
     np.savez(source, **{"fc.weight": np.random.default_rng(0).standard_normal((ROWS, COLS), np.float32)})
     for number, scheme in enumerate(SCHEMES):
-        folder = export(source, scheme, work / str(number))
-        cells = [f"{count:.1f}" for core in CORES for count in measured(core, folder)]
-        print(f"| {scheme.label} | {scheme.bpw((ROWS, COLS)):.2f} | {' | '.join(cells)} |")
+        bpw = export(source, scheme, work / str(number)).bpw
+        cells = [f"{count:.1f}" for core in CORES for count in measured(core, work / str(number))]
+        print(f"| {scheme.label} | {bpw:.2f} | {' | '.join(cells)} |")
 
 
 def measured(core: Core, folder: Path) -> tuple[float, float]:

@@ -5,8 +5,8 @@
 
 #define SYSTICK ((volatile uint32_t *)0xE000E010u)
 
-static float x[MEASURED_COLS], y[MEASURED_ROWS], sums[MEASURED_COLS];
-static int32_t sums_i8[MEASURED_COLS];
+static float x[MEASURED_COLS], y[MEASURED_ROWS], sums[MEASURED_COLS / 8];
+static int32_t sums_i8[MEASURED_COLS / 8];
 static int8_t q[MEASURED_COLS];
 
 static uint32_t now(void)

@@ -14,12 +14,14 @@ KNOWN_ENDINGS = (".safetensors.index.json", ".safetensors", ".pt", ".pth", ".bin
 
 
 def suggested(source: Path, target: type[Target]) -> Path:
-    """A file beside the open one, or at home where that cannot be written; never the open one itself."""
+    """A file or folder beside the open file, or at home where that cannot be written; never the open one itself."""
     stem = source.name
     for ending in KNOWN_ENDINGS:
         stem = stem.removesuffix(ending) or stem
     shipped = resource("samples") in source.resolve().parents
     folder = Path.home() if shipped or not os.access(source.parent, os.W_OK) else source.parent
+    if target.folder:
+        return folder / f"{stem}-{target.name}"
     kind = "fp32" if target.name == "fp32" else "packed"
     first = folder / f"{stem}.{kind}{target.suffix}"
     return folder / f"{stem}.{kind}-2{target.suffix}" if first.resolve() == source.resolve() else first

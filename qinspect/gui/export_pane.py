@@ -213,10 +213,11 @@ class ExportPane(QWidget):
         bpw = f" at {plan.bpw:.2f} bits per weight" if plan.bpw is not None else ""
         noted = f" {notes} with a remark, on top: see the tool tips." if notes else ""
         self.summary.setText(
-            f"{packed} tensors packed{bpw}, {len(plan.rows) - packed} written unchanged. "
-            f"{fmt.nbytes(plan.nbytes)} instead of {fmt.nbytes(plan.fp32_nbytes)} in FP32.{noted}"
+            f"{packed} tensors packed{bpw}, {len(plan.rows) - packed} others. "
+            f"{fmt.nbytes(plan.budgeted_nbytes)} instead of {fmt.nbytes(plan.fp32_nbytes)} in FP32"
+            f"{_on_device(plan)}.{noted} {_sentence(plan.remark)}".rstrip()
         )
-        self.size_bar.show_sizes(plan.nbytes, plan.fp32_nbytes)
+        self.size_bar.show_sizes(plan.budgeted_nbytes, plan.fp32_nbytes)
         self._show_idle()
         if self._written is None:
             self._tell("")
@@ -255,7 +256,7 @@ class ExportPane(QWidget):
         exporting = self._controller.exporting
         self.progress.setVisible(exporting)
         self.stop.setEnabled(exporting)
-        self.reopen.setVisible(self._written is not None)
+        self.reopen.setVisible(self._written is not None and not self._written.is_dir())
         self.folder.setVisible(self._written is not None)
         self._show_remark()
 
@@ -271,7 +272,7 @@ class ExportPane(QWidget):
         same = "no value differs" if worst == 0 else f"largest difference {worst:.3g}"
         self._tell(
             f"✓ {printable(report.path.name)}: {fmt.nbytes(report.nbytes)}, written and verified in "
-            f"{report.seconds:.1f} s. Read back {len(report.rows)} tensors; {same} from what was shown."
+            f"{report.seconds:.1f} s. {_sentence(report.proof)} {len(report.rows)} tensors; {same} from what was shown."
         )
 
     def _on_failed(self, sentence: str) -> None:
@@ -295,7 +296,16 @@ class ExportPane(QWidget):
 
     def _on_folder(self) -> None:
         if self._written is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written.parent)))
+            folder = self._written if self._written.is_dir() else self._written.parent
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+
+def _on_device(plan: Plan) -> str:
+    return "" if plan.needs is None else f", in flash, and {fmt.nbytes(plan.needs.ram)} of RAM"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

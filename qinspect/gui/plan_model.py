@@ -69,8 +69,10 @@ class PlanModel(QAbstractTableModel):
 
 
 def written_as(row: PlanRow) -> str:
-    """The scheme of a tensor, or that it is left as it is."""
-    return _label(row.scheme) if row.scheme else "unchanged"
+    """The scheme of a tensor, or what else it is stored as."""
+    if row.scheme is None or row.stored_as in ("left out", "float32"):
+        return row.stored_as or "unchanged"
+    return _label(row.scheme)
 
 
 @lru_cache

@@ -55,6 +55,11 @@ class Plan:
     remark: str = ""
 
     @property
+    def budgeted_nbytes(self) -> int:
+        """What a budget is held against: flash on the device, else the size of what is written."""
+        return self.needs.flash if self.needs else self.nbytes
+
+    @property
     def original_nbytes(self) -> int:
         """Size of the same tensors, unpacked, in their original types."""
         return sum(row.original_nbytes for row in self.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton
 from safetensors.numpy import load_file, save_file
 
+from qinspect.assets import resource
 from qinspect.formats.open import open_checkpoint
 from qinspect.gui import layer_model as columns
 from qinspect.quant.scheme import make_scheme
@@ -358,3 +360,22 @@ def test_both_themes_recolour_everything_and_are_kept(window, settle, model, set
         assert (image.pixelColor(5, image.height() // 2).lightness() < 128) is darker
         assert settings.value("theme") == name
     assert window.table.text("tails.weight", columns.SQNR).endswith("dB")
+
+
+def test_a_folder_of_c_from_the_pane(window, settle, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr("qinspect.targets.c.find_compiler", lambda token: None)
+    opened(window, settle, resource("samples/digits.safetensors"))
+    window.show_export()
+    pane = window.export_pane
+    pane.target.setCurrentIndex(pane.target.findData("c"))
+    pane.target.activated.emit(pane.target.currentIndex())
+    assert Path(pane.path.text()).name == "digits-c"
+    pane.path.setText(str(tmp_path / "digits-c"))
+    qtbot.waitUntil(pane.go.isEnabled)
+    assert "flash" in pane.summary.text()
+    with qtbot.waitSignal(window.controller.exported, timeout=20_000):
+        qtbot.mouseClick(pane.go, Qt.MouseButton.LeftButton)
+    assert "not compiled: no C compiler was found" in pane.result.text()
+    assert (tmp_path / "digits-c" / "model.c").is_file()
+    assert pane.folder.isVisible()
+    assert not pane.reopen.isVisible()
