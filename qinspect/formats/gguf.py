@@ -15,7 +15,7 @@ from qinspect.formats.dtypes import stored_nbytes
 from qinspect.formats.ggml import TYPES, Blocks, blocks_of
 from qinspect.formats.gguf_header import MAGIC, Entry, Header, scan
 from qinspect.formats.sharded import ShardedCheckpoint
-from qinspect.formats.stored import Source, Span, StoredCheckpoint, WatchedFile, truncated
+from qinspect.formats.stored import PackedSource, Source, Span, StoredCheckpoint, WatchedFile, truncated
 from qinspect.quant.layout import matrix_shape
 from qinspect.quant.lazy import LazyArray
 from qinspect.quant.scheme import QTensor
@@ -56,7 +56,7 @@ class GGUF(Reader):
 
 
 @dataclass(frozen=True)
-class BlockSpan(Source):
+class BlockSpan(PackedSource):
     """A packed tensor in a file."""
 
     file: WatchedFile
@@ -99,7 +99,7 @@ def _open(path: Path) -> StoredCheckpoint:
         raise error.within(path=path) from None
 
 
-def _tensors(file: WatchedFile, header: Header, notes: list[str]) -> Iterator[tuple[TensorInfo, Source]]:
+def _tensors(file: WatchedFile, header: Header, notes: list[str]) -> Iterator[tuple[TensorInfo, Source | PackedSource]]:
     """What is in the file, in its order; FormatError where tensors overlap or go beyond its end."""
     ends = _ends(file, header.tensors)
     unread: dict[str, int] = {}

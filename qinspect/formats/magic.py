@@ -41,6 +41,10 @@ def foreign(path: Path, head: bytes) -> QInspectError | None:
     for magic, name in _NOT_YET.items():
         if head.startswith(magic):
             return UnsupportedError(f"{name} not read yet", path=path)
+    if head[4:8] == b"ORTM":
+        return UnsupportedError(
+            "this is onnxruntime's own .ort form of a model; open the .onnx it was made from", path=path
+        )
     if head[4:8] == b"TFL3":
         return UnsupportedError("TFLite files are not read yet", path=path)
     for magic, sentence in _FOREIGN.items():
@@ -53,8 +57,6 @@ def foreign(path: Path, head: bytes) -> QInspectError | None:
 
 def unknown(path: Path, head: bytes) -> QInspectError:
     """What to say of a file of which nothing is known but its name and how it begins."""
-    if path.suffix == ".onnx":
-        return UnsupportedError("ONNX files are not read yet", path=path)
     try:
         # The last character may be cut in half.
         text = head.decode() if len(head) < 64 else head[:64].decode(errors="ignore")

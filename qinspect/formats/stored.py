@@ -8,7 +8,7 @@ import stat
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -146,12 +146,36 @@ class Source(ABC):
     """Where an array can be had from."""
 
     @abstractmethod
-    def read(self, rows: slice | None) -> np.ndarray | QTensor:
+    def read(self, rows: slice | None) -> np.ndarray:
         """The array, or some rows of it: in memory of its own, read-only."""
 
-    def lazy(self) -> Weights | QTensor:
+    def lazy(self) -> Weights:
         """The array, to be read by rows when they are needed if that pays."""
         return self.read(None)
+
+
+class PackedSource(ABC):
+    """Where a packed tensor can be had from."""
+
+    @abstractmethod
+    def read(self, rows: slice | None) -> QTensor:
+        """The tensor, or some rows of it; large arrays may still be in their file."""
+
+    def lazy(self) -> QTensor:
+        """All of it."""
+        return self.read(None)
+
+
+@dataclass(frozen=True)
+class Derived(Source):
+    """An array that is made from another: turned round, or stored in another way than it is wanted."""
+
+    source: Source
+    how: Callable[[np.ndarray], np.ndarray]
+
+    def read(self, rows: slice | None) -> np.ndarray:
+        """The whole is read."""
+        return readonly(taken(self.how(self.source.read(None)), rows))
 
 
 @dataclass(frozen=True)
@@ -245,7 +269,7 @@ class StoredCheckpoint(Checkpoint):
         self,
         path: Path,
         format: str,
-        tensors: Iterable[tuple[TensorInfo, Source]],
+        tensors: Iterable[tuple[TensorInfo, Source | PackedSource]],
         *,
         file: WatchedFile | None = None,
         metadata: Mapping[str, str] | None = None,

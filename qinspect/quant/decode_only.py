@@ -67,7 +67,10 @@ class DecodeOnly(Scheme):
     # What follows.
 
     def tensor(self, arrays: Mapping[str, Any], rows: slice | None = None) -> QTensor:
-        """The tensor, or some rows of it (first of two or more axes, step 1), from its arrays in the file."""
+        """The tensor, or some rows of it (first of two or more axes, step 1), from its arrays in the file.
+
+        `data` may be a `LazyArray`, if `read` takes it in slices.
+        """
         data, params = arrays["data"], dict(arrays)
         if rows is None:
             return QTensor(self, self.whole, data, params)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
 import torch
@@ -41,6 +42,9 @@ def save(path, w=W):
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
             writer.close()
+        case ".onnx":
+            graph = onnx.helper.make_graph([], "g", [], [], [onnx.numpy_helper.from_array(w, "w")])
+            onnx.save(onnx.helper.make_model(graph), path)
         case ".json":
             save(path.parent / "one.safetensors", w)
             path.write_text(json.dumps({"weight_map": {"w": "one.safetensors"}}))
@@ -277,12 +281,6 @@ def test_foreign_files_are_called_by_their_name(tmp_path, case):
                 open_checkpoint(path)
         assert str(caught.value).startswith(str(path))
         assert str(caught.value).isprintable()
-
-
-def test_onnx_is_known_by_its_name(tmp_path):
-    (tmp_path / "a.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
-    with pytest.raises(UnsupportedError, match="ONNX files are not read yet"):
-        open_checkpoint(tmp_path / "a.onnx")
 
 
 class TestPlaces:

@@ -6,6 +6,7 @@ import json
 import struct
 
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
 import torch
@@ -60,6 +61,25 @@ def gguf_file():
     return header(entries, tensors, data=bytes(448))
 
 
+def onnx_file():
+    """A quantized weight, a constant, and a weight that a MatMul takes."""
+    helper, of = onnx.helper, onnx.numpy_helper.from_array
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], axis=0, block_size=3),
+        helper.make_node("MatMul", ["x", "d"], ["y"], name="/fc/MatMul"),
+        helper.make_node("MatMulNBits", ["y", "b", "bs"], ["n"], domain="com.microsoft", K=32, N=4, block_size=16),
+        helper.make_node("Constant", [], ["c"], value=of(W[0])),
+        helper.make_node("Gemm", ["n", "w", "typed"], ["o"]),
+    ]
+    tensors = {
+        "q": np.ones((6, 8), np.int8), "s": np.ones((2, 8), np.float32), "z": np.zeros((2, 8), np.int8),
+        "b": np.ones((4, 2, 8), np.uint8), "bs": np.ones((4, 2), np.float16), "w": W,
+    }  # fmt: skip
+    protos = [of(array, name) for name, array in tensors.items()]
+    protos.append(helper.make_tensor("typed", onnx.TensorProto.INT8, [4], [1, -2, 3, 4]))
+    return helper.make_model(helper.make_graph(nodes, "g", [], [], protos)).SerializeToString()
+
+
 SEEDS = {
     ".gguf": gguf_file(),
     ".safetensors": safetensors.numpy.save(
@@ -70,6 +90,7 @@ SEEDS = {
     ".npz": numpy_file(np.savez, w=W, x=np.arange(3)),
     "small.npz": numpy_file(np.savez_compressed, w=np.zeros((20, 20)), x=np.arange(3)),
     ".npy": numpy_file(np.save, np.asfortranarray(W)),
+    ".onnx": onnx_file(),
     ".index.json": json.dumps({"metadata": {}, "weight_map": {"w": "good.safetensors"}}).encode(),
 }
 
