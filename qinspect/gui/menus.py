@@ -83,10 +83,10 @@ def _layer(window: MainWindow) -> None:
     for scope in Scope:
         _add(reach, SCOPES[scope], partial(window.controller.set_scope, scope))
     menu.addSeparator()
-    _add(menu, "Fewer &bits", lambda: window.form.nudge("bits", -1), "[")
-    _add(menu, "&More bits", lambda: window.form.nudge("bits", 1), "]")
-    _add(menu, "Smaller &groups", lambda: window.form.nudge("group_size", -1), "Shift+[")
-    _add(menu, "&Larger groups", lambda: window.form.nudge("group_size", 1), "Shift+]")
+    _add(menu, "Fewer &bits", lambda: window.form.nudge(("bits", "levels"), -1), "[")
+    _add(menu, "&More bits", lambda: window.form.nudge(("bits", "levels"), 1), "]")
+    _add(menu, "Smaller &groups", lambda: window.form.nudge(("group_size",), -1), "Shift+[")
+    _add(menu, "&Larger groups", lambda: window.form.nudge(("group_size",), 1), "Shift+]")
 
 
 SCOPES = {

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )  # fmt: skip
 
 from qinspect.quant.layout import matrix_shape
+from qinspect.quant.packing import useful_levels
 from qinspect.quant.parameter import Parameter
 from qinspect.quant.scheme import Scheme, registry
 
@@ -102,10 +103,11 @@ class SchemeForm(QWidget):
         """Take another scheme, as by its choice."""
         self._on_choice(self.choice.findData(name))
 
-    def nudge(self, name: str, by: int) -> None:
-        """Move a parameter by one of its useful values, as a shortcut does."""
-        if name in self._editors and not self._editors[name].isHidden():
-            self._editors[name].nudge(by)
+    def nudge(self, names: tuple[str, ...], by: int) -> None:
+        """Move the first of these parameters that the scheme has by one of its useful values, as a shortcut does."""
+        shown = [self._editors[name] for name in names if name in self._editors and not self._editors[name].isHidden()]
+        if shown:
+            shown[0].nudge(by)
 
     def _build(self) -> None:
         while (item := self._grid.takeAt(0)) is not None:
@@ -133,6 +135,8 @@ class SchemeForm(QWidget):
         low, high = int(parameter.low or 0), int(parameter.high or 0)
         if parameter.name == "axis" and self._shape:
             high = len(self._shape) - 1
+        if parameter.name == "levels":
+            return [n for n in useful_levels() if low <= n <= high]
         if parameter.name != "group_size":
             return list(range(low, high + 1))
         cols = matrix_shape(self._shape)[1] if self._shape else 4096

@@ -43,8 +43,10 @@ class Codebook(Scheme):
         return {"scale": float_dtype(self.param_dtype)}
 
     def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
-        """From the largest magnitude."""
-        return {"scale": as_scale(np.maximum(-low, high), self.table[-1], float_dtype(self.param_dtype))}
+        """From the largest magnitude; 0 for weights that are all zero where no level is."""
+        largest = np.maximum(-low, high)
+        scale = as_scale(largest, self.table[-1], float_dtype(self.param_dtype))
+        return {"scale": scale if (self.table == 0).any() else np.where(largest > 0, scale, scale.dtype.type(0))}
 
     def grid(self, params: Mapping[str, np.ndarray]) -> Grid:
         """The table, times the scale."""

@@ -96,6 +96,12 @@ def digits_per_word(levels: int) -> int:
     return digits
 
 
+def useful_levels() -> list[int]:
+    """Powers of two, and the most levels of which so many digits fit a word: with one more, weights take more bits."""
+    most = (n for n in range(2, 257) if digits_per_word(n) > digits_per_word(n + 1))
+    return sorted({*most, *(1 << bits for bits in range(1, 9))})
+
+
 @cache
 def _digit_table(levels: int) -> np.ndarray:
     """The digits of every number with up to three of them, while the table stays in cache: a byte each in uint32."""
@@ -131,6 +137,12 @@ class RowDigitPacking:
     def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Stored rows `[m, row bytes]` into codes `[m, cols]`; FormatError as in `DigitPacking`."""
         DigitPacking(self.levels).unpack(data[:, None], _whole_rows(layout), out)
+
+
+def row_packing(levels: int) -> Packing:
+    """How any number of levels is stored along each row: as bit fields for a power of two, else as digits."""
+    bits = levels.bit_length() - 1
+    return BitPacking(bits) if levels == 1 << bits else RowDigitPacking(levels)
 
 
 def _whole_rows(layout: Layout) -> Layout:

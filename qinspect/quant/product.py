@@ -81,7 +81,8 @@ def multiply(a: QTensor, b: QTensor) -> Product:
 def _scales(q: QTensor, keeps: int) -> np.ndarray:
     """The scales of `q`, `[m, 1]`, `[1, n]` or `[1, 1]`: they may only change along the axis that the product keeps."""
     scheme = q.scheme
-    if not isinstance(scheme, Affine) or "minimum" in q.params:
+    grid = scheme.grid_of(q.params)
+    if not isinstance(scheme, Affine) or grid.table is not None or grid.offset.any():
         raise SchemeError(f"{scheme.label} has no integer product; choose symmetric, or asymmetric with a zero point")
     if scheme.granularity == Granularity.GROUP or (scheme.granularity == Granularity.CHANNEL and scheme.axis != keeps):
         raise SchemeError(

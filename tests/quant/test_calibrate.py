@@ -8,6 +8,7 @@ from qinspect.errors import SchemeError
 from qinspect.quant.blocks import Matrix
 from qinspect.quant.calibrate import _quantile
 from qinspect.quant.layout import per_channel, per_group, per_tensor
+from qinspect.quant.limits import uniform_db
 from qinspect.quant.sample import BlockSample, TensorSample
 from qinspect.quant.scheme import make_scheme
 from qinspect.task import Token
@@ -82,6 +83,7 @@ class TestLeastError:
         [
             ("symmetric", {"bits": 4, **GROUPS}, "mse", 19.93),
             ("symmetric", {"bits": 3, **GROUPS}, "mse", 14.18),
+            ("symmetric_n", {"levels": 11, **GROUPS}, "mse", 17.02),
             ("base11", {}, "mse", 17.35),
             ("base11", {}, "mse_ends", 17.65),  # by dense search 17.67
         ],
@@ -89,6 +91,24 @@ class TestLeastError:
     def test_known_gains_in_groups_of_128(self, gaussian, name, parameters, rule, decibels):
         found = make_scheme(name, calibration=rule, **parameters).measure(gaussian).sqnr_db
         assert found == pytest.approx(decibels, abs=0.025)
+
+    @pytest.mark.parametrize(
+        ("name", "parameters", "rule", "decibels"),
+        [
+            ("symmetric", {"bits": 4, **GROUPS}, "mse", 1.2),
+            ("symmetric_n", {"levels": 11, **GROUPS}, "mse", 1.2),
+            ("base11", {}, "mse", 0.8),
+            ("base11", {}, "mse_ends", 1.1),
+        ],
+    )
+    def test_what_is_gained_over_the_extremes(self, gaussian, name, parameters, rule, decibels):
+        found, plain = (make_scheme(name, calibration=c, **parameters).measure(gaussian) for c in (rule, "minmax"))
+        assert found.sqnr_db > plain.sqnr_db + decibels
+
+    @pytest.mark.parametrize("levels", [3, 5, 7, 11, 15, 31, 101])
+    def test_odd_levels_around_zero_come_near_the_best_uniform_ones(self, gaussian, levels):
+        scheme = make_scheme("symmetric_n", levels=levels, calibration="mse")
+        assert scheme.measure(gaussian).sqnr_db == pytest.approx(uniform_db(levels), abs=0.03)
 
     @pytest.mark.parametrize(("bits", "decibels"), [(2, 9.25), (3, 14.27), (4, 19.38)])
     def test_a_tensor_comes_near_the_best_uniform_levels(self, gaussian, bits, decibels):
@@ -100,7 +120,9 @@ class TestLeastError:
         """Max (1960), for three even levels."""
         assert make_scheme("ternary", calibration="mse").measure(gaussian).sqnr_db == pytest.approx(7.21, abs=0.02)
 
-    @pytest.mark.parametrize("name", ["symmetric", "asymmetric", "base11", "normal_float", "fp4", "ternary"])
+    @pytest.mark.parametrize(
+        "name", ["symmetric", "symmetric_n", "asymmetric", "base11", "normal_float", "fp4", "ternary"]
+    )
     def test_never_worse_than_the_extremes(self, name):
         w = np.random.default_rng(3).standard_t(3, (30, 200)).astype(np.float32)
         rules = next(p.choices for p in make_scheme(name).parameters() if p.name == "calibration")

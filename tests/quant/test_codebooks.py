@@ -52,7 +52,7 @@ class TestNearest:
         assert encoded(np.float32([-2, 0, 0.5, 3]), np.float32([-1, 0, 0, 0, 1])).tolist() == [0, 1, 1, 4]
 
     def test_more_than_a_chunk(self):
-        x, table = np.random.default_rng(0).standard_normal(5000, np.float32), normal_table(8)
+        x, table = np.random.default_rng(0).standard_normal(5000, np.float32), normal_table(256)
         assert np.array_equal(encoded(x, table), nearest(x, table))
 
 
@@ -65,15 +65,32 @@ class TestNormalFloat:
         upper = norm.ppf(np.linspace(1 - tail, 0.5, 9)[:-1])
         lower = -norm.ppf(np.linspace(1 - tail, 0.5, 8)[:-1])
         table = np.sort([*upper, 0, *lower]) / upper.max()
-        np.testing.assert_allclose(normal_table(4), table, atol=3e-7)
+        np.testing.assert_allclose(normal_table(16), table, atol=3e-7)
 
-    @pytest.mark.parametrize("bits", range(2, 9))
-    def test_shape(self, bits):
-        table = normal_table(bits)
-        assert table.size == 1 << bits
+    @pytest.mark.parametrize("levels", range(2, 257))
+    def test_shape(self, levels):
+        table = normal_table(levels)
+        assert table.size == levels
         assert (table[0], table[-1]) == (-1, 1)
-        assert 0 in table
         assert (np.diff(table) > 0).all()
+        assert 0 in table or levels == 2
+        assert (table < 0).sum() == (levels - 1) // 2 or levels == 2
+
+    @pytest.mark.parametrize("levels", [3, 8, 11, 64, 255])
+    def test_any_number_is_the_formula(self, levels):
+        """As for NF4; an odd number has as many quantiles on either side."""
+        from scipy.stats import norm
+
+        tail = (1 / (2 * levels) + 1 / (2 * levels - 2)) / 2
+        upper, lower = (norm.ppf(np.linspace(1 - tail, 0.5, n + 1)[:-1]) for n in (levels // 2, (levels - 1) // 2))
+        table = np.sort([*upper / upper.max(), 0, *-lower / upper.max()])
+        np.testing.assert_allclose(normal_table(levels), table, atol=1e-7)
+
+    def test_two_levels_have_no_zero(self):
+        scheme = make_scheme("normal_float", levels=2, group_size=4)
+        q = scheme.quantize(np.float32([[0, 0, 0, 0, -3, 1, 2, -1]]))
+        assert q.params["scale"].tolist() == [[0, 3]]
+        assert scheme.dequantize(q).tolist() == [[0, 0, 0, 0, -3, 3, 3, -3]]
 
 
 class TestFP4:

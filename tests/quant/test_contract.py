@@ -26,7 +26,7 @@ def enough(scheme):
 def variants(cls):
     """Instances with every combination of parameter values that matters."""
     parameters = cls.parameters()
-    for values in itertools.product(*(VALUES.get(p.name) or p.choices for p in parameters)):
+    for values in itertools.product(*(p.choices or [v for v in VALUES[p.name] if v >= p.low] for p in parameters)):
         scheme = cls(**dict(zip((p.name for p in parameters), values, strict=True)))
         idle = set(parameters) - set(scheme.active_parameters())
         if enough(scheme) and all(getattr(scheme, p.name) == VALUES[p.name][0] for p in idle):
@@ -36,7 +36,7 @@ def variants(cls):
 SCHEMES = [scheme for cls in registry for scheme in variants(cls)]
 EXACT = [scheme for scheme in SCHEMES if getattr(scheme, "param_dtype", "") == "float32"]
 FEW = [
-    make_scheme("base11"),
+    *(cls() for cls in registry),
     make_scheme("base_n", levels=5, group_size=33, param_dtype="float32"),
     make_scheme("sentinel", bits=4),
     *(
@@ -44,15 +44,11 @@ FEW = [
         for b, g in ((8, "tensor"), (3, "channel"), (4, "group"))
     ),
     *(make_scheme("asymmetric", bits=b, granularity="group", param_dtype="bfloat16") for b in (5, 16)),
-    make_scheme("normal_float"),
-    make_scheme("normal_float", bits=7, group_size=16),
-    make_scheme("fp4"),
+    make_scheme("normal_float", levels=100, group_size=16),
     make_scheme("asymmetric", bits=4, offset="minimum", granularity="channel", axis=1, calibration="percentile"),
     make_scheme("base11", calibration="percentile", percentile=99),
-    make_scheme("mxfp4"),
-    make_scheme("ternary"),
+    make_scheme("symmetric_n", levels=7, granularity="group", group_size=20, calibration="mse"),
     make_scheme("learned", levels=11, granularity="group", group_size=32, param_dtype="float16"),
-    make_scheme("learned", levels=16),
     make_scheme("ternary", granularity="channel", axis=1, calibration="minmax"),
     make_scheme("asymmetric", bits=6, offset="minimum", granularity="channel", axis=0),
 ]

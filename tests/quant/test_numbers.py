@@ -85,6 +85,7 @@ GAUSSIAN = [
     ("asymmetric", {"bits": 4, "granularity": "group", "offset": "minimum"}, 20.01),
     ("base11", {}, 16.49),
     ("base_n", {"levels": 11}, 16.49),
+    ("symmetric_n", {"levels": 11, "granularity": "group"}, 15.69),
     ("normal_float", {}, 20.39),
 ]
 

@@ -58,7 +58,7 @@ def test_sums_are_those_of_torch_in_int32(matrices, bits):
     assert product.accumulator_range == (exact.min(), exact.max())
 
 
-@pytest.mark.parametrize("name", ["symmetric", "asymmetric"])
+@pytest.mark.parametrize("name", ["symmetric", "asymmetric", "symmetric_n", "ternary"])
 @pytest.mark.parametrize(("of_a", "of_b"), PAIRS)
 def test_values_are_the_product_of_what_both_decode_to(matrices, name, of_a, of_b):
     a, b = (quantized(w + 1, name, **of) for w, of in zip(matrices, (of_a, of_b), strict=True))
@@ -93,6 +93,7 @@ def test_sums_beyond_int32_are_refused(inner):
         ("base11", {}, "choose symmetric"),
         ("sentinel", {}, "choose symmetric"),
         ("asymmetric", {"offset": "minimum"}, "choose symmetric"),
+        ("learned", {}, "choose symmetric"),
         ("symmetric", {"granularity": "group"}, "axis 0"),
         ("symmetric", {"granularity": "channel", "axis": 1}, "axis 0"),
     ],

@@ -16,8 +16,8 @@ NAMES = registry.names()
 
 def test_the_schemes():
     assert NAMES == [
-        "base11", "base_n", "symmetric", "asymmetric", "sentinel", "ternary", "normal_float", "fp4", "mxfp4",
-        "learned",
+        "base11", "base_n", "symmetric", "symmetric_n", "asymmetric", "sentinel", "ternary", "normal_float", "fp4",
+        "mxfp4", "learned",
     ]  # fmt: skip
 
 

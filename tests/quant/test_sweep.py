@@ -98,8 +98,8 @@ def test_what_no_scheme_has_is_an_error(schemes, values, said):
 
 def test_what_only_some_schemes_take_is_left_out_for_the_others():
     grid = SweepGrid.of(["symmetric", "normal_float"], {"bits": [8, 16], "group_size": [64]})
-    assert {(s.name, s.bits) for s in grid.schemes_for((8, 512))} == {
-        ("symmetric", 8), ("symmetric", 16), ("normal_float", 8)
+    assert {(s.name, s.n_codes) for s in grid.schemes_for((8, 512))} == {
+        ("symmetric", 1 << 8), ("symmetric", 1 << 16), ("normal_float", 1 << 8)
     }  # fmt: skip
 
 

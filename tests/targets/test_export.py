@@ -33,7 +33,7 @@ SCHEMES = [
     make_scheme("asymmetric", bits=16, granularity="channel"),
     make_scheme("asymmetric", bits=2, offset="minimum"),
     make_scheme("sentinel"),
-    make_scheme("normal_float", bits=3),
+    make_scheme("normal_float", levels=8),
     make_scheme("fp4", group_size=32),
     make_scheme("mxfp4"),
     make_scheme("learned", levels=8),

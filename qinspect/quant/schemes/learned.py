@@ -10,7 +10,7 @@ import numpy as np
 
 from qinspect.quant.affine import Affine, as_scale
 from qinspect.quant.codebook import stretched
-from qinspect.quant.packing import BitPacking, Packing, RowDigitPacking
+from qinspect.quant.packing import Packing, row_packing
 from qinspect.quant.parameter import param
 from qinspect.quant.scheme import Grid
 
@@ -38,9 +38,8 @@ class Learned(Affine):
 
     @property
     def packing(self) -> Packing:  # type: ignore[override]
-        """Bit fields for a power of two, else digits, along each row."""
-        bits = self.levels.bit_length() - 1
-        return BitPacking(bits) if self.levels == 1 << bits else RowDigitPacking(self.levels)
+        """Digits along each row; bit fields for a power of two."""
+        return row_packing(self.levels)
 
     def param_dtypes(self) -> dict[str, np.dtype]:
         """`scale`."""

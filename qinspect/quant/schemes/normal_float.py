@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from qinspect.quant.codebook import Codebook
-from qinspect.quant.packing import BitPacking
+from qinspect.quant.packing import Packing, row_packing
 from qinspect.quant.parameter import calibration_param, param, percentile_param
 
 NF4 = (
@@ -22,12 +22,13 @@ NF4 = (
 
 
 @cache
-def normal_table(bits: int) -> np.ndarray:
-    """2^b quantiles, −1 … 1 with 0 among them: half of them positive, one fewer negative."""
-    half = 1 << (bits - 1)
-    tail = (1 / (4 * half) + 1 / (4 * half - 2)) / 2
-    positive, negative = (_quantiles(tail, n) for n in (half, half - 1))
-    table = np.array(NF4 if bits == 4 else [*-negative[::-1], 0.0, *positive], np.float32)
+def normal_table(levels: int) -> np.ndarray:
+    """Quantiles, −1 … 1: as many below zero as above, or one fewer, and zero itself, for which two have no room."""
+    if levels == 2:
+        return np.array([-1, 1], np.float32)
+    tail = (1 / (2 * levels) + 1 / (2 * levels - 2)) / 2
+    positive, negative = (_quantiles(tail, n) for n in (levels // 2, (levels - 1) // 2))
+    table = np.array(NF4 if levels == 16 else [*-negative[::-1], 0.0, *positive], np.float32)
     table.flags.writeable = False
     return table
 
@@ -41,23 +42,23 @@ def _quantiles(tail: float, n: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class NormalFloat(Codebook):
-    """Codes 0 … 2^b−1; `w ≈ table[code]·scale` with scale = max|w| of the group. NF4 at four bits."""
+    """Codes 0 … N−1; `w ≈ table[code]·scale` with scale = max|w| of the group. NF4 has 16 levels, NF3 eight."""
 
     name: ClassVar[str] = "normal_float"
     title: ClassVar[str] = "Normal float (NF4)"
     summary: ClassVar[str] = "Levels at the quantiles of a normal distribution, dense around zero, times one scale."
     order: ClassVar[int] = 60
 
-    bits: int = param(4, "Bits of a code.", choices=(2, 3, 4, 5, 6, 7, 8), unit="bits")
+    levels: int = param(16, "How many levels a weight may take; NF4 has 16.", low=2, high=256)
     calibration: str = calibration_param("minmax", "percentile", "mse")
     percentile: float = percentile_param()
 
     @property
     def table(self) -> np.ndarray:
         """−1 … 1."""
-        return normal_table(self.bits)
+        return normal_table(self.levels)
 
     @property
-    def packing(self) -> BitPacking:
-        """Bit fields along each row."""
-        return BitPacking(self.bits)
+    def packing(self) -> Packing:
+        """Digits along each row; bit fields for a power of two."""
+        return row_packing(self.levels)
