@@ -63,7 +63,7 @@ def actions(window):
 
 
 def test_the_palette_does_what_is_typed(opened, settle, qtbot):
-    found = palette(opened, qtbot, "symm sch")
+    found = palette(opened, qtbot, "symm int sch")
     assert texts(found) == ["Layer › Scheme › Symmetric integer", "Layer › Scheme › Asymmetric integer"]
     qtbot.keyClick(found.line, Qt.Key.Key_Return)
     settle(opened)
