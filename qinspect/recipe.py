@@ -156,6 +156,13 @@ def kind_of(name: str) -> str:
     return ".".join(ALL if word.isdecimal() else word for word in name.split("."))
 
 
+def block_of(name: str) -> str:
+    """`h.3` for `h.3.attn.weight`, `head` for `head.weight`: the part of a network that a tensor belongs to."""
+    words = name.split(".")
+    number = next((at for at, word in enumerate(words) if word.isdecimal()), 0)
+    return ".".join(words[: number + 1]) if number < len(words) - 1 else ".".join(words[:-1]) or name
+
+
 def patterns_for(names: Sequence[str], infos: Iterable[TensorInfo]) -> tuple[str, ...]:
     """Few patterns that match just these layers among `infos`: kinds where all of a kind are meant, else names."""
     usual = [info.name for info in infos if info.quantizable or info.qtype is not None]

@@ -1,40 +1,33 @@
-"""The rows behind the table of layers: texts, colours and order, worked out when they are asked for."""
+"""The table of layers as Qt wants it: rows in order, filtered, in blocks that fold; cells worked out once."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, QRegularExpression, Qt
 from PySide6.QtGui import QColor
 
-from qinspect import figures as fmt
-from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
+from qinspect.gui.layer_rows import (
+    BPW,
+    COLUMNS,
+    LARGEST_FIRST,
+    MAX_ERROR,
+    NOTES,
+    RMSE,
+    SIZE,
+    SQNR,
+    TIPS,
+    Block,
+    LayerRows,
+    Row,
+    blocks,
+    natural,
+)
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme
-from qinspect.session import LayerReport, stored_nbytes
-
-COLUMNS = ("Layer", "SQNR", "bpw", "Size", "!", "Scheme", "RMSE", "Max error", "Shape", "Type")
-NAME, SQNR, BPW, SIZE, NOTES, SCHEME, RMSE, MAX_ERROR, SHAPE, TYPE = range(len(COLUMNS))
-TIPS = (
-    "Name of the tensor in the file; leading words are shortened where there is no room.",
-    "Signal to quantization noise ratio: 6 dB more halve the error. Worst first.",
-    "Bits per weight, everything stored counted.",
-    "Bytes under the layer's scheme, or in the file where the tensor is left alone.",
-    "How many findings there are; select the layer to read them.",
-    "What the recipe makes of the layer; shown where not all layers have the same.",
-    "Root mean square error of a weight.",
-    "Largest error of any weight.",
-    "Its dimensions.",
-    "Type in the file, or how it is packed.",
-)
-LARGEST_FIRST = (BPW, SIZE, NOTES, RMSE, MAX_ERROR, SHAPE)
-NEVER = "Left alone: only floating-point tensors of two dimensions and more are quantized unless a rule names them."
-BY_RECIPE = "Left alone by the recipe."
+from qinspect.session import LayerReport
 
 # Looking these up is slow in a model's hot path.
 DISPLAY = int(Qt.ItemDataRole.DisplayRole)
@@ -44,29 +37,46 @@ ALIGNMENT = int(Qt.ItemDataRole.TextAlignmentRole)
 FIRST_ORDER = int(Qt.ItemDataRole.InitialSortOrderRole)
 VALUE = int(Qt.ItemDataRole.UserRole)
 """The number behind a cell, or None."""
+ROW = VALUE + 1
+"""The row as it is: a name or a block."""
+_RIGHT = (Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value
+_LEFT = (Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter).value
+ALIGNMENTS = [
+    _RIGHT if column in (SQNR, RMSE, MAX_ERROR, BPW, SIZE, NOTES) else _LEFT for column in range(len(COLUMNS))
+]
 
 Index = QModelIndex | QPersistentModelIndex
 NOWHERE = QModelIndex()
 
 
 class LayerModel(QAbstractTableModel):
-    """Tensors with their reports, filtered and sorted; what has no figure stays below, whichever way it is sorted."""
+    """Tensors with their reports, filtered and sorted, in blocks or not."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.theme: Theme = DARK
-        self._infos: dict[str, TensorInfo] = {}
-        self._reports: dict[str, LayerReport] = {}
-        self._schemes: dict[str, Scheme | None] = {}
+        self.rows = LayerRows()
+        self.grouped = False
+        self._folded: set[str] = set()
+        self._filtered = False
         self._passing: list[str] = []
-        self._shown: list[str] = []
-        self._rows: dict[str, int] = {}
+        self._shown: list[Row] = []
+        self._places: dict[Row, int] = {}
+        self._blocks: list[Block] = []
+        self._block_of: dict[str, Block] = {}
         self._sorted_by = SQNR, False
+        self._cells: dict[Row, tuple[list[str], list[QColor | None]]] = {}
+        self.set_theme(DARK)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take over colours."""
+        self._muted = QColor(theme.muted)
+        self._grave = {"error": QColor(theme.bad), "warning": QColor(theme.warning), "info": self._muted}
+        self._cells.clear()
 
     # What Qt asks.
 
     def rowCount(self, parent: Index = NOWHERE) -> int:
-        """Tensors that the filter lets through."""
+        """Tensors that the filter lets through, and blocks."""
         return 0 if parent.isValid() else len(self._shown)
 
     def columnCount(self, parent: Index = NOWHERE) -> int:
@@ -77,16 +87,28 @@ class LayerModel(QAbstractTableModel):
         """Text, tip, colour or number of a cell."""
         if not index.isValid():
             return None
-        name, column = self._shown[index.row()], index.column()
+        row, column = self._shown[index.row()], index.column()
         if role == DISPLAY:
-            return self.text(name, column)
+            return self._cell(row)[0][column]
         if role == ALIGNMENT:
-            return _alignment(column)
+            return ALIGNMENTS[column]
         if role == FOREGROUND:
-            return self._colour(name, column)
+            return self._cell(row)[1][column]
         if role == TIP:
-            return self._tip(name, column)
-        return self.value(name, column) if role == VALUE else None
+            return self.rows.tip(row, column)
+        return self.rows.value(row, column) if role == VALUE else row if role == ROW else None
+
+    def _cell(self, row: Row) -> tuple[list[str], list[QColor | None]]:
+        """Texts and colours of a row: painting asks for them over and over."""
+        found = self._cells.get(row)
+        if found is None:
+            texts = [self.rows.text(row, column) for column in range(len(COLUMNS))]
+            alone = isinstance(row, str) and self.rows.alone(row)
+            colours: list[QColor | None] = [self._muted if alone else None] * len(COLUMNS)
+            if not alone and texts[NOTES]:
+                colours[NOTES] = self._grave[self.rows.severity(row)]
+            found = self._cells[row] = texts, colours
+        return found
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = DISPLAY) -> Any:
         """Title, tip and first order of a column."""
@@ -95,184 +117,141 @@ class LayerModel(QAbstractTableModel):
         if role == FIRST_ORDER:
             return Qt.SortOrder.DescendingOrder if section in LARGEST_FIRST else Qt.SortOrder.AscendingOrder
         texts = {DISPLAY: COLUMNS[section], TIP: TIPS[section]}
-        return _alignment(section) if role == ALIGNMENT else texts.get(role)
+        return ALIGNMENTS[section] if role == ALIGNMENT else texts.get(role)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Put the rows in order; the current row stays the current one."""
         self._sorted_by = column, order == Qt.SortOrder.DescendingOrder
-        self.layoutAboutToBeChanged.emit()
-        kept = self.persistentIndexList()
-        names = [self._shown[index.row()] for index in kept]
-        self._arrange()
-        moved = [self.index(self._rows[name], index.column()) for name, index in zip(names, kept, strict=True)]
-        self.changePersistentIndexList(kept, moved)
-        self.layoutChanged.emit()
+        self._rearrange()
 
     # Filling.
 
     def show_infos(self, infos: tuple[TensorInfo, ...]) -> None:
         """Take over other tensors, known from headers alone; all are shown."""
-        self._reports.clear()
-        self._schemes.clear()
-        self._infos = {info.name: info for info in sorted(infos, key=lambda info: natural(info.name))}
+        self._cells.clear()
+        self._folded.clear()
+        self.rows = LayerRows({info.name: info for info in sorted(infos, key=lambda info: natural(info.name))})
         self.filter(QRegularExpression())
 
     def filter(self, pattern: QRegularExpression) -> None:
-        """Show the tensors in whose names the pattern is found."""
+        """Show the tensors in whose names the pattern is found; of blocks that are folded, too."""
         self.beginResetModel()
-        self._passing = [name for name in self._infos if pattern.match(name).hasMatch()]
+        self._filtered = bool(pattern.pattern())
+        self._passing = [name for name in self.rows.infos if not self._filtered or pattern.match(name).hasMatch()]
         self._arrange()
         self.endResetModel()
 
     def show_schemes(self, schemes: Mapping[str, Scheme | None], reports: Iterable[LayerReport]) -> None:
         """Take over what the recipe makes of every tensor, and what was measured of that; older figures go."""
-        self._schemes = dict(schemes)
-        self._reports = {report.info.name: report for report in reports}
+        self._cells.clear()
+        self.rows.schemes = dict(schemes)
+        self.rows.reports = {report.info.name: report for report in reports}
         if self._shown:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(COLUMNS) - 1))
 
-    @property
-    def mixed(self) -> bool:
-        """Whether the layers that a recipe is for have different schemes."""
-        usual = (info.name for info in self._infos.values() if info.quantizable or info.qtype or self._scheme(info))
-        return len({self._schemes.get(name) for name in usual}) > 1
-
     def show_report(self, report: LayerReport) -> None:
-        """Put one layer's figures in its row."""
+        """Put one layer's figures in its row, and in that of its block."""
         name = report.info.name
-        if name not in self._infos:
+        if name not in self.rows.infos:
             return
-        self._reports[name] = report
-        if name in self._rows:
-            row = self._rows[name]
-            self.dataChanged.emit(self.index(row, 0), self.index(row, len(COLUMNS) - 1))
+        self.rows.reports[name] = report
+        block = self._block_of.get(name)
+        for row in (name,) if block is None else (name, block):
+            self._cells.pop(row, None)
+            if row in self._places:
+                at = self._places[row]
+                self.dataChanged.emit(self.index(at, 0), self.index(at, len(COLUMNS) - 1))
+
+    # Blocks.
+
+    def group(self, grouped: bool) -> None:
+        """Show blocks, or layers alone."""
+        if grouped != self.grouped:
+            self.beginResetModel()
+            self.grouped = grouped
+            self._arrange()
+            self.endResetModel()
+
+    def is_folded(self, block: Block) -> bool:
+        """Whether the layers of a block are out of sight; what a filter finds is not."""
+        return block.name in self._folded and not self._filtered
+
+    def fold(self, names: Iterable[str], folded: bool) -> None:
+        """Put the layers of blocks out of sight, or back."""
+        self._folded = self._folded | set(names) if folded else self._folded - set(names)
+        self._rearrange()
+
+    @property
+    def block_names(self) -> list[str]:
+        """All blocks there are."""
+        return [block.name for block in self._blocks]
 
     # Asking.
 
     @property
     def total(self) -> int:
         """All tensors, shown or not."""
-        return len(self._infos)
+        return len(self.rows.infos)
 
-    def name(self, row: int) -> str | None:
-        """Full name of the tensor in a row."""
+    @property
+    def passing(self) -> list[str]:
+        """The tensors that the filter lets through, also those of folded blocks."""
+        return self._passing
+
+    def block_with(self, name: str) -> Block | None:
+        """The block that a layer is in, where blocks are shown."""
+        return self._block_of.get(name)
+
+    def entry(self, row: int) -> Row | None:
+        """The layer or the block in a row."""
         return self._shown[row] if 0 <= row < len(self._shown) else None
 
-    def row(self, name: str) -> int | None:
+    def name(self, row: int) -> str | None:
+        """Full name of the tensor in a row; None for a block."""
+        entry = self.entry(row)
+        return entry if isinstance(entry, str) else None
+
+    def row(self, name: Row) -> int | None:
         """Where a tensor is shown."""
-        return self._rows.get(name)
+        return self._places.get(name)
 
-    def text(self, name: str, column: int) -> str:
-        """What a cell shows."""
-        info, report = self._infos[name], self._reports.get(name)
-        if column in (NAME, SHAPE, TYPE):
-            return (printable(name), fmt.shape(info.shape), info.qtype or info.dtype)[(NAME, SHAPE, TYPE).index(column)]
-        if column == SCHEME:
-            return self.scheme_text(info)
-        if column == NOTES and report is not None:
-            return "!" if report.metrics is None else str(len(report.findings) or "")
-        if column == SQNR and report is not None and report.metrics is None:
-            return "error"
-        value = self.value(name, column)
-        if value is None and column in (SQNR, RMSE, MAX_ERROR, NOTES):
-            return "·" if self._alone(info) else "" if report is None else fmt.NONE
-        write = {SQNR: fmt.decibels, BPW: fmt.bits, SIZE: fmt.nbytes}.get(column, fmt.magnitude)
-        return "" if value is None else write(value)
-
-    def value(self, name: str, column: int) -> float | None:
-        """The number behind a cell; None where there is none (yet)."""
-        info, report = self._infos[name], self._reports.get(name)
-        m = None if report is None else report.metrics
-        if column == SHAPE:
-            return float(info.size)
-        if column in (SIZE, BPW):
-            nbytes = m.nbytes if m is not None else stored_nbytes(info, self._scheme(info))
-            return float(nbytes) if column == SIZE else 8 * nbytes / info.size if info.size else None
-        if column == NOTES:
-            return None if report is None else _gravity(report)
-        if m is None:
-            return None
-        figure = {SQNR: m.sqnr_db, RMSE: m.rmse, MAX_ERROR: m.max_error}.get(column)
-        return None if figure is None or math.isnan(figure) else figure
+    def reveal(self, name: str) -> None:
+        """Unfold the block that a tensor is in."""
+        block = self._block_of.get(name)
+        if block is not None and self.is_folded(block):
+            self.fold([block.name], folded=False)
 
     # The rest.
 
     def _arrange(self) -> None:
         column, descending = self._sorted_by
-        keys = {name: self._key(name, column) for name in self._passing}
-        known = [name for name in self._passing if keys[name] is not None]
-        without = [name for name in self._passing if keys[name] is None]
-        known.sort(key=keys.__getitem__, reverse=descending)  # type: ignore[arg-type]
-        self._shown = known + sorted(without, key=lambda name: self._alone(self._infos[name]))
-        self._rows = {name: row for row, name in enumerate(self._shown)}
+        self._cells = {row: cells for row, cells in self._cells.items() if isinstance(row, str)}
+        self._blocks = blocks(self._passing) if self.grouped else []
+        self._block_of = {name: block for block in self._blocks for name in block.members}
+        if self.grouped:
+            self._shown = []
+            for block in self.rows.ordered(self._blocks, column, descending=descending):
+                self._shown.append(block)
+                if isinstance(block, Block) and not self.is_folded(block):
+                    self._shown += self.rows.ordered(block.members, column, descending=descending)
+        else:
+            self._shown = self.rows.ordered(self._passing, column, descending=descending)
+        self._places = {row: at for at, row in enumerate(self._shown)}
 
-    def _key(self, name: str, column: int) -> float | str | None:
-        """What a row is sorted by: what could not be measured is worst of all."""
-        if column in (NAME, TYPE, SCHEME):
-            return natural(self.text(name, column))
-        report = self._reports.get(name)
-        if column == SQNR and report is not None and report.metrics is None:
-            return -math.inf
-        return self.value(name, column)
+    def _rearrange(self) -> None:
+        """Other rows or another order, while what is current or selected stays so as far as it is still shown."""
+        self.layoutAboutToBeChanged.emit()
+        kept = self.persistentIndexList()
+        before = [self._shown[index.row()] for index in kept]
+        self._arrange()
+        self.changePersistentIndexList(
+            kept, [self._moved(row, i.column()) for row, i in zip(before, kept, strict=True)]
+        )
+        self.layoutChanged.emit()
 
-    def _scheme(self, info: TensorInfo) -> Scheme | None:
-        return self._schemes.get(info.name)
-
-    def _alone(self, info: TensorInfo) -> bool:
-        """Whether an export passes a tensor on that is not packed."""
-        usual = info.quantizable and info.name not in self._schemes  # until the recipe is known
-        return not (usual or self._scheme(info) or info.qtype)
-
-    def scheme_text(self, info: TensorInfo) -> str:
-        """What the recipe makes of a tensor."""
-        scheme = self._scheme(info)
-        return _label(scheme) if scheme else "as stored" if info.qtype else "left alone"
-
-    def _colour(self, name: str, column: int) -> QColor | None:
-        report = self._reports.get(name)
-        if self._alone(self._infos[name]):
-            return QColor(self.theme.muted)
-        if column != NOTES or report is None:
-            return None
-        grave = {finding.severity for finding in report.findings}
-        bad = report.metrics is None or "error" in grave
-        return QColor(self.theme.bad if bad else self.theme.warning if "warning" in grave else self.theme.muted)
-
-    def _tip(self, name: str, column: int) -> str:
-        info, report = self._infos[name], self._reports.get(name)
-        if column == NAME:
-            return printable(name, 400)
-        if column == SHAPE:
-            return f"{info.size:,} weights"
-        if column == SIZE:
-            return f"{self.value(name, SIZE):,.0f} bytes; {info.nbytes:,} in the file"
-        if self._alone(info) and column != TYPE:
-            return BY_RECIPE if info.quantizable else NEVER
-        if report is not None and report.error is not None:
-            return report.error
-        if report is not None and column == NOTES:
-            return "\n".join(finding.text for finding in report.findings)
-        return self.text(name, column)
-
-
-def _gravity(report: LayerReport) -> float | None:
-    """Findings by weight: an error outweighs any number of warnings, a warning any number of remarks."""
-    if report.metrics is None:
-        return math.inf
-    return sum({"error": 10_000.0, "warning": 100.0}.get(each.severity, 1.0) for each in report.findings) or None
-
-
-def _alignment(column: int) -> Qt.AlignmentFlag:
-    right = column in (SQNR, RMSE, MAX_ERROR, BPW, SIZE, NOTES)
-    return (Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft) | Qt.AlignmentFlag.AlignVCenter
-
-
-@lru_cache
-def _label(scheme: Scheme) -> str:
-    """Few schemes, many tensors: a label takes a third of a millisecond."""
-    return scheme.label
-
-
-def natural(name: str) -> str:
-    """A key under which layer.2 comes before layer.10."""
-    return re.sub(r"\d+", lambda digits: digits[0].zfill(8), name.lower())
+    def _moved(self, row: Row, column: int) -> QModelIndex:
+        """Where a row is now: that of its block if it was folded away."""
+        at = self._places.get(row)
+        if at is None and isinstance(row, str) and row in self._block_of:
+            at = self._places[self._block_of[row]]
+        return QModelIndex() if at is None else self.index(at, column)

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from PySide6.QtCore import (
     QItemSelectionModel,
     QModelIndex,
-    QPersistentModelIndex,
     QPoint,
     QRegularExpression,
-    QSignalBlocker,
     Qt,
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QColor, QFocusEvent, QGuiApplication, QKeySequence, QPainter, QResizeEvent, QShortcut
+from PySide6.QtGui import (
+    QGuiApplication,
+    QKeySequence,
+    QResizeEvent,
+    QShortcut,
+)
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QLineEdit,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QTableView,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.gui.layer_model import BPW, COLUMNS, NAME, NOTES, SCHEME, SIZE, SQNR, VALUE, LayerModel
-from qinspect.gui.names import NameDelegate
+from qinspect.gui.layer_cells import BlockNames, QualityBar, Rows
+from qinspect.gui.layer_model import LayerModel
+from qinspect.gui.layer_rows import BPW, COLUMNS, NAME, NOTES, SCHEME, SIZE, SQNR, Block
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme
 from qinspect.session import LayerReport
@@ -60,7 +61,8 @@ class LayerTable(QWidget):
         self._resort.setInterval(RESORT_MS)
         self._resort.timeout.connect(self.resort)
         self.filter = QLineEdit(self)
-        self.view = Rows(self)
+        self.group = QToolButton(self)
+        self.view = Rows(self.model, self)
         self._count = QLabel(self)
         self._build()
 
@@ -70,11 +72,19 @@ class LayerTable(QWidget):
         self.filter.setClearButtonEnabled(True)
         self.filter.setAccessibleName("Filter layers")
         self.filter.textChanged.connect(self._on_filter)
+        self.group.setText("Blocks")
+        self.group.setCheckable(True)
+        self.group.setToolTip(
+            "Show layers in blocks, with the figures of each block; Left and Right fold and unfold one"
+        )
+        self.group.toggled.connect(self._on_group)
         self._build_view()
         self._count.setObjectName("muted")
         row = QHBoxLayout()
         row.setContentsMargins(10, 10, 10, 6)
-        row.addWidget(self.filter)
+        row.setSpacing(6)
+        row.addWidget(self.filter, 1)
+        row.addWidget(self.group)
         foot = QHBoxLayout()
         foot.setContentsMargins(10, 2, 10, 6)
         foot.addWidget(self._count)
@@ -87,7 +97,6 @@ class LayerTable(QWidget):
 
     def _build_view(self) -> None:
         view = self.view
-        view.setModel(self.model)
         view.setAccessibleName("Layers")
         view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -99,7 +108,7 @@ class LayerTable(QWidget):
         view.verticalHeader().hide()
         view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         view.verticalHeader().setDefaultSectionSize(24)
-        view.setItemDelegateForColumn(NAME, NameDelegate(self))
+        view.setItemDelegateForColumn(NAME, BlockNames(self))
         view.setItemDelegateForColumn(SQNR, QualityBar(self))
         view.horizontalHeader().setHighlightSections(False)
         for column, width in enumerate(WIDTHS):
@@ -109,6 +118,12 @@ class LayerTable(QWidget):
         view.setColumnHidden(SCHEME, True)
         view.selectionModel().currentRowChanged.connect(self._on_current)
         view.selectionModel().selectionChanged.connect(lambda *_: self.selection_changed.emit(self.selected_names()))
+        view.arrow_clicked.connect(self._toggle)
+        view.doubleClicked.connect(self._toggle)
+        for key, slot in (("Left", lambda: self._fold(True)), ("Right", lambda: self._fold(False))):
+            folding = QShortcut(QKeySequence(key), view)
+            folding.setContext(Qt.ShortcutContext.WidgetShortcut)
+            folding.activated.connect(slot)
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._on_menu)
         copying = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), view)
@@ -117,7 +132,8 @@ class LayerTable(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
-        self._theme = self.model.theme = theme
+        self._theme = theme
+        self.model.set_theme(theme)
         self.view.viewport().update()
 
     @property
@@ -136,8 +152,9 @@ class LayerTable(QWidget):
     def show_schemes(self, schemes: Mapping[str, Scheme | None], reports: Iterable[LayerReport]) -> None:
         """Show what the recipe makes of every tensor, and what was measured of that."""
         self.model.show_schemes(schemes, reports)
-        if self.model.mixed == self.view.isColumnHidden(SCHEME):
-            self.view.setColumnHidden(SCHEME, not self.model.mixed)
+        mixed = self.model.rows.mixed
+        if mixed == self.view.isColumnHidden(SCHEME):
+            self.view.setColumnHidden(SCHEME, not mixed)
             self._fit_names()
         self._resort.start()
 
@@ -151,6 +168,7 @@ class LayerTable(QWidget):
 
     def select(self, name: str) -> None:
         """Make `name` the current row."""
+        self.model.reveal(name)
         row = self.model.row(name)
         if row is not None and row != self.view.currentIndex().row():
             self._make_current(row)
@@ -163,26 +181,35 @@ class LayerTable(QWidget):
         self.view.scrollTo(index)
 
     def select_first(self) -> None:
-        """Make the first row shown the current one."""
-        self._make_current(0)
+        """Make the first layer shown the current one."""
+        self._step_from(-1, 1)
 
     def step(self, by: int) -> None:
-        """Move the selection by some rows as they are shown."""
-        row = max(0, min(self.model.rowCount() - 1, self.view.currentIndex().row() + by))
-        self._make_current(row)
+        """Move the selection to the next (1) or previous (−1) layer as they are shown."""
+        self._step_from(self.view.currentIndex().row(), by)
+
+    def _step_from(self, row: int, by: int) -> None:
+        row += by
+        while self.model.entry(row) is not None and self.model.name(row) is None:  # past the rows of blocks
+            row += by
+        if self.model.name(row) is not None:
+            self._make_current(row)
 
     def selected_names(self) -> list[str]:
-        """Names of the rows that are selected, from the top."""
+        """Names of the layers that are selected, from the top; of a block, all of its layers."""
         rows = sorted(index.row() for index in self.view.selectionModel().selectedRows())
-        return [name for name in map(self.model.name, rows) if name is not None]
+        names: dict[str, None] = {}
+        for entry in map(self.model.entry, rows):
+            names |= dict.fromkeys(entry.members if isinstance(entry, Block) else [entry] if entry else [])
+        return list(names)
 
     def names(self) -> list[str]:
-        """Names of the rows as they are shown, from the top."""
-        return [self.model.name(row) or "" for row in range(self.model.rowCount())]
+        """Names of the layers as they are shown, from the top."""
+        return [name for name in map(self.model.name, range(self.model.rowCount())) if name is not None]
 
     def text(self, name: str, column: int) -> str:
         """What a cell shows."""
-        return self.model.text(name, column)
+        return self.model.rows.text(name, column)
 
     def _on_current(self, index: QModelIndex) -> None:
         name = self.model.name(index.row()) if index.isValid() else None
@@ -194,8 +221,28 @@ class LayerTable(QWidget):
         self.model.filter(_pattern(text))
         if self._picked is not None:
             self.select(self._picked)
-        shown, everything = self.model.rowCount(), self.model.total
+        shown, everything = len(self.model.passing), self.model.total
         self._count.setText(f"{everything} tensors" if shown == everything else f"{shown} of {everything} tensors")
+
+    # Blocks.
+
+    def _on_group(self, grouped: bool) -> None:
+        self.model.group(grouped)
+        if self._picked is not None:
+            self.select(self._picked)
+
+    def _toggle(self, index: QModelIndex) -> None:
+        entry = self.model.entry(index.row())
+        if isinstance(entry, Block):
+            self.model.fold([entry.name], folded=not self.model.is_folded(entry))
+
+    def _fold(self, folded: bool) -> None:
+        """Fold the block of the current row, or unfold it."""
+        entry = self.model.entry(self.view.currentIndex().row())
+        block = entry if isinstance(entry, Block) else self.model.block_with(entry) if entry else None
+        if block is not None and self.model.is_folded(block) != folded:
+            self.model.fold([block.name], folded=folded)
+            self._make_current(self.model.row(block) or 0)
 
     def resort(self) -> None:
         """Put the rows in the order of the header again, as new figures ask for."""
@@ -217,11 +264,16 @@ class LayerTable(QWidget):
         """Copy all rows that are shown, under the titles of the columns."""
         self._copy(range(self.model.rowCount()), titled=True)
 
+    def csv(self) -> str:
+        """The layers that the filter lets through, in the order of the table, for a spreadsheet."""
+        return self.model.rows.csv(self.model.passing)
+
     def _copy(self, rows: range | list[int], *, titled: bool = False) -> None:
         columns = [column for column in range(len(COLUMNS)) if not self.view.isColumnHidden(column)]
         lines = ["\t".join(COLUMNS[column] for column in columns)] if titled else []
-        for name in filter(None, map(self.model.name, rows)):
-            lines.append("\t".join(self.model.text(name, column) for column in columns))
+        texts, entries = self.model.rows, [self.model.entry(row) for row in rows]
+        for entry in (entry for entry in entries if entry is not None):
+            lines.append("\t".join(texts.text(entry, column) for column in columns))
         if lines:
             QGuiApplication.clipboard().setText("\n".join(lines))
 
@@ -239,44 +291,6 @@ class LayerTable(QWidget):
         beside = [column for column in (SQNR, BPW, SIZE, NOTES, SCHEME) if not self.view.isColumnHidden(column)]
         others = sum(WIDTHS[column] for column in beside) + 24
         self.view.setColumnWidth(NAME, max(116, min(420, self.width() - others)))
-
-
-class Rows(QTableView):
-    """A table that takes the keys without choosing a row, which Qt would."""
-
-    def focusInEvent(self, event: QFocusEvent) -> None:
-        """What is current stays current, also nothing."""
-        chosen = self.selectionModel()
-        if chosen.currentIndex().isValid():
-            super().focusInEvent(event)
-            return
-        with QSignalBlocker(chosen):
-            super().focusInEvent(event)
-            chosen.clearCurrentIndex()
-
-
-class QualityBar(QStyledItemDelegate):
-    """Draws an SQNR with a thin bar under it, so that the worst layers stand out without reading."""
-
-    FULL_DB = 48.0
-
-    def __init__(self, table: LayerTable) -> None:
-        super().__init__(table)
-        self._table = table
-
-    def paint(
-        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> None:
-        """The cell as usual, then the bar."""
-        super().paint(painter, option, index)
-        value = index.data(VALUE)
-        if not isinstance(value, float) or math.isinf(value):
-            return
-        theme = self._table.theme
-        share = max(0.04, min(1.0, value / self.FULL_DB))
-        colour = theme.bad if value < 6 else theme.warning if value < 14 else theme.good
-        box = option.rect  # type: ignore[attr-defined]
-        painter.fillRect(box.left() + 6, box.bottom() - 2, int((box.width() - 12) * share), 2, QColor(colour))
 
 
 def _pattern(text: str) -> QRegularExpression:

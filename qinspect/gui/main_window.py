@@ -53,7 +53,6 @@ PATIENCE_MS = 800
 
 LEFT_ALONE = "An export leaves this tensor as it is. Shown is what {scheme} would do to it."
 EMPTY = "This tensor has no weights; an export writes it as it is."
-OPEN_FILTER = "Checkpoints (*.safetensors *.json *.pt *.pth *.bin *.npz *.npy);;All files (*)"
 
 
 class MainWindow(QMainWindow):
@@ -236,13 +235,13 @@ class MainWindow(QMainWindow):
 
     def choose_file(self) -> None:
         """Ask for a checkpoint to open."""
-        path, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", OPEN_FILTER)
+        path, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", _open_filter())
         if path:
             self.open(path)
 
     def choose_originals(self) -> None:
         """Ask for the originals of the packed file that is open."""
-        path, _ = QFileDialog.getOpenFileName(self, "Attach the originals", "", OPEN_FILTER)
+        path, _ = QFileDialog.getOpenFileName(self, "Attach the originals", "", _open_filter())
         if path:
             self.controller.attach(path)
 
@@ -396,6 +395,7 @@ class MainWindow(QMainWindow):
         return {
             "tab": self.tabs.tabText(self.tabs.currentIndex()),
             "enlarged": None if enlarged is None else enlarged.view.name,
+            "blocks": self.table.group.isChecked(),
             "sorted": [header.sortIndicatorSection(), header.sortIndicatorOrder().value],
         }
 
@@ -406,6 +406,7 @@ class MainWindow(QMainWindow):
         self.enlarge(large)
         if before.get("tab") in titles:
             self.tabs.setCurrentIndex(titles.index(before["tab"]))
+        self.table.group.setChecked(before.get("blocks") is True)
         match before.get("sorted"):
             case [int(column), int(order)] if 0 <= column < self.table.model.columnCount() and order in (0, 1):
                 self.table.view.sortByColumn(column, Qt.SortOrder(order))
@@ -427,6 +428,15 @@ class MainWindow(QMainWindow):
         path, _ = QFileDialog.getSaveFileName(self, "Save a picture of the window", "qinspect.png", "*.png")
         if path and not self.grab().save(path):
             self.show_error(f"{path}: the picture could not be written; choose another folder")
+
+    def save_table(self) -> None:
+        """Ask where to, and write the table of layers for a spreadsheet."""
+        path, _ = QFileDialog.getSaveFileName(self, "Save the table of layers", "layers.csv", "*.csv")
+        if path:
+            try:
+                Path(path).write_text(self.table.csv(), encoding="utf-8")
+            except OSError as error:
+                self.show_error(f"{path}: the table could not be written: {error.strerror}; choose another folder")
 
     def show_about(self) -> None:
         """Say what this program is."""
@@ -472,3 +482,11 @@ class MainWindow(QMainWindow):
         self.preferences.session = resume.kept(self)
         self.controller.shutdown()
         super().closeEvent(event)
+
+
+def _open_filter() -> str:
+    """What the dialogs for checkpoints show at first."""
+    from qinspect.formats.checkpoint import registry
+
+    suffixes = sorted({f"*{suffix}" for reader in registry for suffix in reader.suffixes})
+    return f"Checkpoints ({' '.join(suffixes)});;All files (*)"

@@ -45,6 +45,7 @@ def _file(window: MainWindow) -> None:
     menu.addSeparator()
     _add(menu, "&Export…", window.show_export, "Ctrl+E")
     _add(menu, "Save &picture of the window…", window.save_picture, "Ctrl+Shift+S")
+    _add(menu, "Save &table of layers as CSV…", window.save_table, "Ctrl+Shift+T")
     menu.addSeparator()
     again = _action(menu, "Start &where I left off", lambda: None, None)
     again.setCheckable(True)
@@ -73,6 +74,7 @@ def _edit(window: MainWindow) -> None:
 
 def _layer(window: MainWindow) -> None:
     menu = window.menuBar().addMenu("&Layer")
+    _add(menu, "&Blocks", window.table.group.toggle, "Ctrl+B")
     _add(menu, "&Next", lambda: window.table.step(1), "Alt+Down")
     _add(menu, "&Previous", lambda: window.table.step(-1), "Alt+Up")
     menu.addSeparator()
@@ -83,7 +85,7 @@ def _layer(window: MainWindow) -> None:
     for scope in Scope:
         _add(reach, SCOPES[scope], partial(window.controller.set_scope, scope))
     menu.addSeparator()
-    _add(menu, "Fewer &bits", lambda: window.form.nudge(("bits", "levels"), -1), "[")
+    _add(menu, "Fewer b&its", lambda: window.form.nudge(("bits", "levels"), -1), "[")
     _add(menu, "&More bits", lambda: window.form.nudge(("bits", "levels"), 1), "]")
     _add(menu, "Smaller &groups", lambda: window.form.nudge(("group_size",), -1), "Shift+[")
     _add(menu, "&Larger groups", lambda: window.form.nudge(("group_size",), 1), "Shift+]")

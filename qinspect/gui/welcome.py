@@ -27,8 +27,8 @@ class Welcome(QWidget):
         font.setPointSizeF(18)
         title.setFont(font)
         said = QLabel(
-            "Open a checkpoint (.safetensors, .pt, .npz), or drop it anywhere in this window.\n"
-            "Then drag bits and group size, and watch error and size move.",
+            "Open a checkpoint, or drop it anywhere in this window: FP32 or packed, of PyTorch, safetensors, GGUF, "
+            "numpy.\nThen drag bits and group size, and watch error and size move.",
             card,
         )
         said.setObjectName("muted")

@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.gui.layer_model import LARGEST_FIRST, NAME, NOTES, RMSE, SIZE, SQNR
+from qinspect.gui.layer_rows import LARGEST_FIRST, NAME, NOTES, RMSE, SIZE, SQNR
 from qinspect.gui.layer_table import LayerTable
 from qinspect.gui.names import shortened
 from qinspect.quant.scheme import make_scheme

@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, Qt
 from safetensors.numpy import load_file, save_file
 
 from qinspect.formats.open import open_checkpoint
-from qinspect.gui import layer_model as columns
+from qinspect.gui import layer_rows as columns
 from qinspect.gui.scopes import Scope
 from qinspect.quant.scheme import make_scheme
 from qinspect.recipe import Recipe, Rule

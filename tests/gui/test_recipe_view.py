@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QComboBox, QLineEdit
 from safetensors.numpy import save_file
 
 from qinspect.gui import layer_menu, recipe_files
-from qinspect.gui import layer_model as columns
+from qinspect.gui import layer_rows as columns
 from qinspect.gui.rule_model import DECIDES, PARAMETERS, PATTERN, SCHEME, SIZE, parameters_text, with_parameters
 from qinspect.gui.scopes import Scope
 from qinspect.quant.scheme import make_scheme

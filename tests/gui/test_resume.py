@@ -10,7 +10,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QApplication
 from safetensors.numpy import save_file
 
-from qinspect.gui import layer_model as columns
+from qinspect.gui import layer_rows as columns
 from qinspect.gui import resume
 from qinspect.gui.main_window import MainWindow
 from qinspect.gui.scopes import Scope

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 from safetensors.numpy import save_file
 
-from qinspect.gui import layer_model as columns
+from qinspect.gui import layer_rows as columns
 from qinspect.quant.scheme import make_scheme
 
 

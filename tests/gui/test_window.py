@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from qinspect.assets import resource
 from qinspect.formats.open import open_checkpoint
-from qinspect.gui import layer_model as columns
+from qinspect.gui import layer_rows as columns
 from qinspect.quant.scheme import make_scheme
 
 
