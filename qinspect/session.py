@@ -14,7 +14,6 @@ from qinspect import analysis
 from qinspect.compare import match
 from qinspect.errors import FormatError, QInspectError, SchemeError
 from qinspect.findings import Case, Finding, find
-from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.network import Network, accuracy, decoded, find_test_set, load_test_set
 from qinspect.quant.lazy import Weights
@@ -34,6 +33,7 @@ class Request:
 
     `scheme` None means a packed layer as it is stored. `reference` holds the originals of a packed file's layers, this
     one's under the name `original`, if it has it.
+    `questions` are what the views in sight want to know; `row` is one that a preview's sample is to have.
     """
 
     checkpoint: Checkpoint
@@ -41,6 +41,8 @@ class Request:
     scheme: Scheme | None
     reference: Checkpoint | None = None
     original: str | None = None
+    questions: tuple[analysis.Question, ...] = ()
+    row: int | None = None
 
     @property
     def key(self) -> tuple[str, Scheme | None]:
@@ -76,21 +78,36 @@ _METRIC_NAMES = (
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """Everything the views draw of one layer. `part` is the share of rows it was computed from; 1.0 is exact."""
+    """What is known of one layer. `part` is the share of rows it was computed from; 1.0 is exact.
+
+    `answers` grows as views ask more. `rows` holds the numbers of a sample's rows in the layer; None where it has all.
+    """
 
     info: TensorInfo
     scheme: Scheme
-    quantized: QTensor
-    weights: Weights | None
+    subject: analysis.Subject
     metrics: Metrics
     findings: tuple[Finding, ...]
     limits: Limits
-    histogram: analysis.Histogram
-    code_histogram: analysis.Histogram
     usage: analysis.CodeUsage
     scales: analysis.ScaleMap
-    errors: analysis.ErrorPyramid
+    answers: dict[analysis.Question, Any] = field(repr=False)
     part: float = 1.0
+    rows: np.ndarray | None = None
+
+    @property
+    def quantized(self) -> QTensor:
+        """The layer, or the sample of its rows, in its packed form."""
+        return self.subject.quantized
+
+    @property
+    def weights(self) -> Weights | None:
+        """The original weights of the same rows, where they are known."""
+        return self.subject.weights
+
+    def unanswered(self, questions: Iterable[analysis.Question]) -> list[analysis.Question]:
+        """Those of `questions` whose answers are not known yet."""
+        return [question for question in questions if question not in self.answers]
 
 
 def weights_of(request: Request, token: Token | None = None) -> tuple[Weights | None, QTensor | None]:
@@ -168,37 +185,27 @@ def _figures(
 
 
 def inspect(request: Request, *, preview: bool = False, token: Token | None = None) -> Inspection:
-    """All that the views show of one layer; as a preview, of a sample of its rows (about a million weights)."""
+    """What the views show of one layer; as a preview, of a sample of its rows (about a million weights)."""
+    token = token or Token()
     try:
         weights, packed = weights_of(request, token)
-        part = 1.0
+        part, rows = 1.0, None
         if preview and packed is None and weights is not None:
-            sample = analysis.sample_rows(weights)
-            part = sample.size / max(1, weights.size)
-            weights = sample
-        metrics, low, high = _figures(request, weights, packed, token or Token())
+            size = weights.size
+            weights, rows = analysis.numbered_rows(weights, row=request.row)
+            part = weights.size / max(1, size)
         scheme = _scheme_of(request, packed)
         quantized = packed if packed is not None else scheme.quantize(weights, token=token)
+        metrics, low, high = _figures(request, weights, quantized, token)
         case = Case(quantized.shape, scheme, metrics, low, high, _sample(weights))
-        first, last = scheme.code_range
+        subject = analysis.Subject(quantized, weights, (low, high), metrics.max_error)
         return Inspection(
-            request.info, scheme, quantized, weights, metrics,
-            find(case), _limits(case),
-            analysis.histogram(quantized, weights, _widened(low, high), token=token),
-            analysis.histogram(quantized, weights, (first - 0.5, last + 0.5), code_units=True, token=token),
-            analysis.CodeUsage(first, metrics.counts),
-            analysis.scale_map(quantized),
-            analysis.error_pyramid(quantized, weights, token=token),
-            part,
+            request.info, scheme, subject, metrics, find(case), _limits(case),
+            analysis.CodeUsage(scheme.code_range[0], metrics.counts), analysis.scale_map(quantized),
+            analysis.answer(subject, request.questions, token), part, rows,
         )  # fmt: skip
     except QInspectError as error:
         raise error.within(path=request.checkpoint.path, tensor=request.info.name) from None
-
-
-def _widened(low: float, high: float) -> tuple[float, float]:
-    """Limits with half a bin to spare: rounded parameters put the end levels a little beyond the extreme weights."""
-    spare = (high - low) / (2 * analysis.BINS)
-    return low - spare, high + spare
 
 
 @dataclass(frozen=True)
@@ -309,8 +316,6 @@ class Session:
         """Take over the originals that packed layers are compared with."""
         if self.reference is not None:
             self.reference.close()
-        if self.checkpoint is not None and reference is not None:
-            reference = align(reference, self.checkpoint)
         self.reference, self.originals = reference, {}
         if self.checkpoint is not None and reference is not None:
             self.originals = {pair.a.name: pair.b.name for pair in match(self.checkpoint, reference).pairs}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,15 @@ class Table:
         """The values of one column."""
         index = [column.key for column in self.columns].index(key)
         return tuple(row[index] for row in self.rows)
+
+    def to_csv(self, stream: TextIO) -> None:
+        """Comma-separated values under the columns' keys, numbers in full; a range takes one cell, as text."""
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([column.key for column in self.columns])
+        for row in self.rows:
+            writer.writerow(
+                c.text(value) if isinstance(value, tuple) else value for c, value in zip(self.columns, row, strict=True)
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The values by their columns' keys."""

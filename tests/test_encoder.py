@@ -37,7 +37,7 @@ def session(encoder):
 
 
 def reports(session, scheme):
-    return {report.info.name: report for report in measure_all(session.layers(scheme))}
+    return {report.info.name: report for report in measure_all(session.layers(Recipe.of(scheme)))}
 
 
 def test_every_tensor_is_listed_from_its_header(encoder, session):

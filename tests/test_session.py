@@ -2,13 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import qinspect
-from qinspect import session
+from qinspect import analysis, session
 from qinspect.errors import FormatError, SchemeError
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.quant.scheme import QTensor, make_scheme
@@ -178,16 +179,20 @@ class TestMeasureAll:
 
 class TestInspect:
     def test_everything_agrees(self, plain, w):
-        found = session.inspect(opened(plain).request(plain.info("weight"), BASE11))
+        weights, errors = analysis.WeightCounts(), analysis.Pooled(analysis.Quantity.ERROR)
+        request = replace(opened(plain).request(plain.info("weight"), BASE11), questions=(weights, errors))
+        found = session.inspect(request)
         q = BASE11.quantize(w)
         assert np.array_equal(found.quantized.data, q.data)
         assert found.weights is w
         assert found.metrics.to_json() == BASE11.measure(w).to_json()
         assert np.array_equal(found.usage.counts, BASE11.count(q))
-        assert found.histogram.weights.sum() == found.code_histogram.weights.sum() == w.size
+        assert found.answers[weights].counts["original"].sum() == w.size
         assert found.scales.values["scale"].shape == (300, 10)
-        assert np.array_equal(found.errors.levels[1][0], BASE11.dequantize(q) - w)
+        assert np.array_equal(found.answers[errors].levels[1], BASE11.dequantize(q) - w)
+        assert found.unanswered([errors, analysis.GroupErrors()]) == [analysis.GroupErrors()]
         assert found.part == 1
+        assert found.rows is None
 
     def test_preview_of_a_sample(self):
         w = gaussian(3000, 1000)
@@ -198,14 +203,23 @@ class TestInspect:
         assert found.quantized.shape == found.weights.shape
         assert found.metrics.sqnr_db == pytest.approx(whole.metrics.sqnr_db, abs=0.1)
         assert found.metrics.bpw == whole.metrics.bpw
+        assert np.array_equal(found.weights, w[found.rows])
 
-    def test_as_stored(self, packed):
+    def test_a_preview_has_the_row_that_is_looked_at(self):
+        w = gaussian(3000, 1000)
+        checkpoint = Held(weight=w)
+        request = replace(opened(checkpoint).request(checkpoint.info("weight"), BASE11), row=1234)
+        found = session.inspect(request, preview=True)
+        place = found.rows.tolist().index(1234)
+        exact = BASE11.dequantize(BASE11.quantize(w), rows=slice(1234, 1235))
+        assert np.array_equal(BASE11.dequantize(found.quantized, rows=slice(place, place + 1)), exact)
+
+    def test_as_stored(self, packed, w):
         found = session.inspect(opened(packed).request(packed.info("weight"), None), preview=True)
         assert found.quantized is packed.load("weight")
         assert found.weights is None
-        assert found.histogram.weights is None
-        assert found.histogram.decoded.sum() == 300 * 640
-        assert found.errors.levels[1][0] is None
+        assert math.isnan(found.subject.largest_error)
+        assert found.subject.span == pytest.approx(np.array([found.scales.values["minimum"].min(), w.max()]), rel=1e-2)
 
     def test_an_empty_layer(self, plain):
         found = session.inspect(opened(plain).request(plain.info("empty"), BASE11))

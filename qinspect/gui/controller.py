@@ -11,11 +11,12 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from qinspect.compare import match
 from qinspect.errors import printable
-from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
+from qinspect.gui.details import Details
 from qinspect.gui.history import History, change_words
 from qinspect.gui.jobs import Job, Lane
+from qinspect.gui.linked import Linked
 from qinspect.gui.scopes import Place, Scope, shared_words
 from qinspect.gui.work import sentence, warm_up
 from qinspect.quant.scheme import Scheme, make_scheme
@@ -75,6 +76,8 @@ class Controller(QObject):
         self.preview = Lane("preview", self, newest_only=True)
         self.bulk = Lane("bulk", self)
         self.history = History(self)
+        self.linked = Linked(self)
+        self.details = Details(self)
         self.info: TensorInfo | None = None
         self.scope = Scope.ALL
         self.selection: tuple[str, ...] = ()
@@ -89,12 +92,13 @@ class Controller(QObject):
         self._analyse = _timer(self, ANALYSE_DELAY_MS, self._start_analysis)
         self.bulk.progressed.connect(self._on_progress)
         self.history.changed.connect(self._on_recipe)
+        self.details.failed.connect(self._on_error)
 
     @property
     def busy(self) -> bool:
         """Whether anything runs or is about to."""
         timers = self._refine.isActive() or self._analyse.isActive()
-        return timers or not (self.preview.idle and self.bulk.idle)
+        return timers or self.details.busy or not (self.preview.idle and self.bulk.idle)
 
     # Opening.
 
@@ -114,22 +118,14 @@ class Controller(QObject):
     def attach(self, path: str | Path) -> None:
         """Open the originals of a packed file, so that its errors are known; `attached` or `failed` follows."""
         if self.packed_infos:
-            self._put_opening(path, self._on_attached, of=self.session.checkpoint)
+            self._put_opening(path, self._on_attached)
         else:
             self.failed.emit("The open file holds no packed layers: there is nothing to attach originals to.")
 
-    def _put_opening(
-        self, path: str | Path, done: Callable[[Checkpoint], None], *, of: Checkpoint | None = None
-    ) -> Job:
-        """Open a checkpoint, or the originals `of` another one."""
+    def _put_opening(self, path: str | Path, done: Callable[[Checkpoint], None]) -> Job:
         self._pause_analysis()
         title = f"Opening {printable(Path(path).name, 40)}"
-
-        def work(_token: object, _part: object) -> Checkpoint:
-            opened = open_checkpoint(Path(path))
-            return opened if of is None else align(opened, of)
-
-        return self.bulk.put(Job(title, work, done, self._on_error))
+        return self.bulk.put(Job(title, lambda _token, _part: open_checkpoint(Path(path)), done, self._on_error))
 
     @property
     def packed_infos(self) -> list[TensorInfo]:
@@ -260,6 +256,7 @@ class Controller(QObject):
         if info is self.info:
             return
         self.info = info
+        self.linked.select(None)
         self.selected.emit(info)
         self.chosen.emit(self.scheme)
         self.place_changed.emit()
@@ -297,19 +294,24 @@ class Controller(QObject):
         now, before = self._request(), self._shown
         return now is not None and before is not None and (now.info, now.scheme) == (before.info, before.scheme)
 
+    def _asked(self, request: Request) -> Request:
+        """With what the views in sight want to know."""
+        return self.details.filled(request, self.linked.row)
+
     def _request_preview(self) -> None:
         request = self._shown = self._request()
         self._refine.stop()
         if request is None:
             self.preview.cancel_all()
             return
-        work = _inspecting(request, preview=True)
+        self.details.drop()
+        work = _inspecting(self._asked(request), preview=True)
         self.preview.put(Job("Preview", work, self._on_inspection, partial(self._on_uninspectable, request.info)))
 
     def _request_exact(self) -> None:
         request = self._request()
         if request is not None:
-            work = _inspecting(request, preview=False)
+            work = _inspecting(self._asked(request), preview=False)
             failed = partial(self._on_uninspectable, request.info)
             self.preview.put(Job("All rows", work, self._on_inspection, failed, yields=True))
 
@@ -466,6 +468,7 @@ class Controller(QObject):
         """Stop all work and let go of the files; nothing is signalled afterwards."""
         self._refine.stop()
         self._analyse.stop()
+        self.details.shutdown()
         self.preview.shutdown()
         self.bulk.shutdown()
         self.session.close()

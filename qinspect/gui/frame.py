@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QShowEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QKeyCombination, QPoint, QSize, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPaintEvent, QShowEvent
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
+from qinspect.errors import QInspectError
+from qinspect.gui.control_bar import ControlBar
+from qinspect.gui.export import Picture, copy_picture, copy_tables, save_tables
+from qinspect.gui.table_window import TableWindow
+from qinspect.gui.theme import DARK
 from qinspect.gui.views.view import GRID, View
 from qinspect.session import Inspection
+
+BUTTON_WIDTH = 26
+
+COPY_VALUES = QKeyCombination(Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier, Qt.Key.Key_C)
 
 
 class ElidedLabel(QLabel):
@@ -42,6 +65,10 @@ class ViewFrame(QFrame):
     """A card with a view in it. `enlarge_requested` follows a double-click on the header or its button."""
 
     enlarge_requested = Signal()
+    told = Signal(str)
+    """Something has been done: one sentence."""
+    failed = Signal(str)
+    """Something could not be done: why."""
 
     def __init__(self, view: View, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,22 +80,24 @@ class ViewFrame(QFrame):
         self.sentence = ElidedLabel(self)
         self.sentence.setObjectName("muted")
         view.summarised.connect(self.sentence.setText)
-        self._enlarge = QToolButton(self)
-        self._enlarge.setText("⤢")
+        self.bar = ControlBar(view.controls(), self)
+        self.menu = QMenu(self)
+        self.menu.aboutToShow.connect(self._fill_menu)
+        self._more = self._button("⋯", "What else can be done with this view", f"Menu of {view.title}")
+        self._more.clicked.connect(self._open_menu)
+        self._enlarge = self._button(
+            "⤢", "Fill the centre with this view (double-click on the title)", f"Enlarge {view.title}"
+        )
         self._enlarge.setCheckable(True)
-        self._enlarge.setToolTip("Fill the centre with this view (double-click on the title)")
-        self._enlarge.setAccessibleName(f"Enlarge {view.title}")
         self._enlarge.clicked.connect(self.enlarge_requested)
+        self._enlarge.setVisible(view.place == GRID)
         head = QHBoxLayout()
         head.setContentsMargins(10, 5, 6, 0)
         head.setSpacing(4)
         head.addWidget(title)
-        head.addStretch(1)
-        self._controls = view.controls()
-        for control in self._controls:
-            head.addWidget(control)
+        head.addWidget(self.bar, 1)
+        head.addWidget(self._more)
         head.addWidget(self._enlarge)
-        self._enlarge.setVisible(view.place == GRID)
         said = QHBoxLayout()
         said.setContentsMargins(10, 0, 10, 0)
         said.addWidget(self.sentence)
@@ -78,8 +107,20 @@ class ViewFrame(QFrame):
         layout.addLayout(head)
         layout.addLayout(said)
         layout.addWidget(view, 1)
-        for before, after in pairwise((*self._controls, self._enlarge)):
+        for before, after in pairwise((*self.bar.controls, self._more, self._enlarge)):
             self.setTabOrder(before, after)
+        view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        view.customContextMenuRequested.connect(lambda at: self.menu.popup(view.mapToGlobal(at)))
+
+    def _button(self, text: str, tip: str, name: str) -> QToolButton:
+        button = QToolButton(self)
+        button.setText(text)
+        button.setToolTip(tip)
+        button.setAccessibleName(name)
+        button.setFixedWidth(BUTTON_WIDTH)
+        return button
+
+    # Showing.
 
     def show_inspection(self, inspection: Inspection | None, message: str = "") -> None:
         """Let the view draw a layer: now, or once it can be seen."""
@@ -101,15 +142,97 @@ class ViewFrame(QFrame):
         """Tell by the button whether the view fills the centre."""
         self._enlarge.setChecked(enlarged)
 
-    def set_compact(self, compact: bool) -> None:
-        """Leave out the controls where there is no room for them; the title comes first."""
-        for control in self._controls:
-            control.setVisible(not compact)
-
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         """Enlarge; double-clicks within the view belong to the view."""
         if self.view.place == GRID and not self.view.geometry().contains(event.position().toPoint()):
             self.enlarge_requested.emit()
+
+    # The menu.
+
+    def _open_menu(self) -> None:
+        self.menu.popup(self._more.mapToGlobal(QPoint(0, self._more.height() + 2)))
+
+    def _fill_menu(self) -> None:
+        menu, known = self.menu, bool(self.view.subject())
+        menu.clear()
+        self.bar.fill(menu)
+        for action in self.view.actions_offered():
+            menu.addAction(action)
+        menu.addSeparator()
+        for title, slot, possible in (
+            ("Save &picture…", self.save_picture, True),
+            ("Save &values as CSV…", self.save_values, known),
+            ("Show values as a &table", self.show_table, known),
+            ("&Copy picture\tCtrl+C", self.copy_picture, True),
+            ("Copy &values\tCtrl+Alt+C", self.copy_values, known),
+        ):
+            action = menu.addAction(title, slot)
+            action.setEnabled(possible)
+
+    @property
+    def _caption(self) -> str:
+        return " · ".join(filter(None, (self.view.title, self.view.subject())))
+
+    def _picture(self) -> Picture:
+        window = self.window()
+        return Picture(self.view, self._caption, self.sentence.text(), getattr(window, "theme", DARK))
+
+    def save_picture(self) -> None:
+        """Ask where to, and save what is seen as PNG or SVG."""
+        path = self._ask_path("Save the picture", ".png", "Pictures (*.png);;Vector graphics (*.svg)")
+        if path is not None:
+            self._try(lambda: self._picture().save(path), f"Saved {path.name}.")
+
+    def save_values(self) -> None:
+        """Ask where to, and save the values that are seen."""
+        path = self._ask_path("Save the values", ".csv", "Comma-separated values (*.csv)")
+        if path is not None:
+            self._try(lambda: save_tables(self.view.tables(), path), f"Saved {path.name}.")
+
+    def _ask_path(self, title: str, suffix: str, kinds: str) -> Path | None:
+        words = filter(None, (self.view.name, self.view.subject()))
+        name = re.sub(r"[^\w.-]+", "-", "-".join(words)).strip("-.")
+        text, kind = QFileDialog.getSaveFileName(self, title, name + suffix, kinds)
+        if not text:
+            return None
+        path = Path(text)
+        chosen = ".svg" if "svg" in kind else suffix
+        return path if path.suffix.lower() in (".png", ".svg", ".csv") else path.with_name(path.name + chosen)
+
+    def show_table(self) -> None:
+        """Open the values in a window of their own."""
+        shown = TableWindow(self.view.tables(), self._caption, self)
+        shown.save_requested.connect(self.save_values)
+        shown.show()
+
+    def copy_picture(self) -> None:
+        """To the clipboard."""
+        copy_picture(self._picture())
+        self.told.emit(f"Copied the picture of {self.view.title}.")
+
+    def copy_values(self) -> None:
+        """To the clipboard."""
+        copy_tables(self.view.tables())
+        self.told.emit(f"Copied the values of {self.view.title}.")
+
+    def _try(self, work: Callable[[], None], done: str) -> None:
+        try:
+            work()
+        except QInspectError as error:
+            self.failed.emit(str(error))
+        else:
+            self.told.emit(done)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Ctrl+C copies the picture, with Alt the values; the menu key opens the menu."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy_picture()
+        elif event.keyCombination() == COPY_VALUES and self.view.subject():
+            self.copy_values()
+        elif event.key() == Qt.Key.Key_Menu:
+            self._open_menu()
+        else:
+            super().keyPressEvent(event)
 
 
 class ViewGrid(QWidget):
@@ -119,7 +242,6 @@ class ViewGrid(QWidget):
         super().__init__(parent)
         self.frames: list[ViewFrame] = []
         self.enlarged: ViewFrame | None = None
-        self._compact = False
         self._layout = QGridLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(8)
@@ -131,12 +253,6 @@ class ViewGrid(QWidget):
         self.frames.append(frame)
         self._arrange()
         return frame
-
-    def set_compact(self, compact: bool) -> None:
-        """Whether the window is too narrow for all controls of views side by side."""
-        if compact != self._compact:
-            self._compact = compact
-            self._arrange()
 
     def toggle(self, frame: ViewFrame) -> None:
         """Let `frame` fill the whole, or show all again; the room taken stays the same."""
@@ -151,7 +267,6 @@ class ViewGrid(QWidget):
             self._layout.removeWidget(frame)
             frame.setVisible(frame in shown)
             frame.show_enlarged(frame is self.enlarged)
-            frame.set_compact(self._compact and self.enlarged is None)
         for number in (0, 1):  # an empty row or column must not keep its room
             self._layout.setRowStretch(number, number <= (len(shown) - 1) // 2)
             self._layout.setColumnStretch(number, number < len(shown))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QFont, QResizeEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QFont
 from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
@@ -44,9 +45,6 @@ from qinspect.gui.watch import FileWatch
 from qinspect.gui.welcome import Welcome
 from qinspect.recipe import Recipe
 from qinspect.session import Inspection, LayerReport
-
-NARROW = 1090
-"""Width in pixels below which controls of views give way."""
 
 PATIENCE_MS = 800
 """How long an empty centre is shown at most before the worst layer known so far is."""
@@ -178,6 +176,9 @@ class MainWindow(QMainWindow):
             else:
                 self.frames.append(ViewFrame(view, self))
                 self.tabs.addTab(self.frames[-1], view.title)
+                view.wanted.connect(partial(self.tabs.setCurrentWidget, self.frames[-1]))
+            self.frames[-1].told.connect(self.status.say)
+            self.frames[-1].failed.connect(self.show_error)
         menus.add_views(self)
 
     def _connect(self) -> None:
@@ -469,11 +470,6 @@ class MainWindow(QMainWindow):
             part.set_theme(theme)
         for frame in self.frames:
             frame.view.set_theme(theme)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Controls of views give way in a narrow window."""
-        super().resizeEvent(event)
-        self.grid.set_compact(self.width() < NARROW)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end all work before any widget dies."""

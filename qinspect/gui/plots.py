@@ -28,6 +28,9 @@ REFRESH_DELAY_MS = 12
 
 ZOOM_HINT = "Wheel zooms, drag pans, double-click fits."
 
+CLICK_PIXELS = 4
+"""Whoever moves the mouse further between press and release drags."""
+
 ZOOM_STEP = 0.8
 PAN_STEP = 0.1
 """What one key press does: zoom to this part of the range, move by this part of it."""
@@ -43,6 +46,12 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
     hovered = Signal(object)
     """Data coordinates (QPointF) under the cursor, None when it leaves."""
 
+    clicked = Signal(object)
+    """Data coordinates (QPointF) of a click that was no drag."""
+
+    moved = Signal()
+    """A person has zoomed or panned."""
+
     ranged = Signal()
     """The range in view or the size in pixels has changed, a moment ago: detail may be drawn to suit."""
 
@@ -53,6 +62,7 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self.legend: list[tuple[str, str, str]] = []
         self._home = QRectF(0, 0, 1, 1)
         self._cursor: QPointF | None = None
+        self._pressed: QPointF | None = None
         self.box = self.plotItem.vb
         self.plotItem.hideButtons()
         self.plotItem.layout.setContentsMargins(0, TOP, RIGHT, BOTTOM)
@@ -71,6 +81,7 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self._pause.setSingleShot(True)
         self._pause.setInterval(REFRESH_DELAY_MS)
         self._pause.timeout.connect(self.ranged)
+        self.box.sigRangeChangedManually.connect(self.moved)
         self.box.sigRangeChanged.connect(self._on_range_changed)
         self.box.sigResized.connect(self._on_range_changed)
 
@@ -115,6 +126,10 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self.box.setLimits(yMin=low, yMax=high, minYRange=0)
         self.box.setYRange(low, high, padding=0)
 
+    def forget(self) -> None:
+        """What was drawn is no longer of interest."""
+        self.settle()
+
     def settle(self) -> None:
         """All that suits the range in view is drawn: `ranged` is not needed for the changes so far."""
         self._pause.stop()
@@ -135,6 +150,13 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         """Bring all into view."""
         self.box.setRange(self._home, padding=0)
 
+    def look_at(self, across: tuple[float, float] | None = None, down: tuple[float, float] | None = None) -> None:
+        """Bring a range of either axis into view, as far as the limits allow; None leaves an axis as it is."""
+        if across is not None:
+            self.box.setXRange(*across, padding=0)
+        if down is not None:
+            self.box.setYRange(*down, padding=0)
+
     @property
     def area(self) -> QRectF:
         """The drawing area in pixels."""
@@ -147,6 +169,19 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         """Zoom about the cursor, also when several steps come between two frames: pyqtgraph maps as last painted."""
         self.box.prepareForPaint()
         super().wheelEvent(event)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """A click may begin."""
+        left = event.button() == Qt.MouseButton.LeftButton
+        self._pressed = event.position() if left and self.area.contains(event.position()) else None
+        super().mousePressEvent(event)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """A click, where it ends near the press."""
+        super().mouseReleaseEvent(event)
+        start, self._pressed = self._pressed, None
+        if start is not None and (event.position() - start).manhattanLength() < CLICK_PIXELS:
+            self.clicked.emit(self.box.mapSceneToView(event.position()))
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Follow the cursor."""
@@ -165,15 +200,14 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         """All in view again."""
         if event.button() == Qt.MouseButton.LeftButton:
             self.fit()
+            self.moved.emit()
 
     def follow(self) -> None:
         """Tell once more what is under the cursor, which may have changed under it."""
         inside = self._cursor is not None and self.area.contains(self._cursor)
-        for line in self.cross:
-            line.setVisible(inside)
         self.hovered.emit(self.box.mapSceneToView(self._cursor) if inside else None)
 
-    def mark(self, x: float | None, y: float | None = None) -> None:
+    def mark(self, x: float | None = None, y: float | None = None) -> None:
         """Put the crosshair at these data coordinates; None hides a line."""
         for line, at in zip(self.cross, (x, y), strict=True):
             line.setVisible(at is not None)
@@ -195,6 +229,7 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
             self._zoom(1 / ZOOM_STEP)
         elif key == Qt.Key.Key_Home:
             self.fit()
+            self.moved.emit()
         else:
             event.ignore()
 
@@ -205,9 +240,11 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
             x=right * PAN_STEP * rect.width() if free[0] else None,
             y=down * PAN_STEP * rect.height() if free[1] else None,
         )
+        self.moved.emit()
 
     def _zoom(self, factor: float) -> None:
         self.box.scaleBy([factor if free else None for free in self.box.mouseEnabled()])
+        self.moved.emit()
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         """Show that keys go here, to those who came by key."""

@@ -32,5 +32,5 @@ def warm_up(token: Token) -> None:
         scheme.measure(w)
         q = scheme.quantize(w)
         scheme.dequantize(q)
-        analysis.histogram(q, w, (-1.0, 1.0), code_units=True)
-        analysis.error_pyramid(q, w)
+        subject = analysis.Subject(q, w, (-1.0, 1.0), 1.0)
+        analysis.answer(subject, analysis.EVERYTHING)

@@ -10,17 +10,18 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 
 from qinspect.errors import SchemeError
-from qinspect.quant import error_kernels, metrics
+from qinspect.quant import kernels, metrics
 from qinspect.quant.blocks import Matrix, map_blocks, scratch
 from qinspect.quant.fitting import Fitted
 from qinspect.quant.layout import Layout
 from qinspect.quant.packing import DigitPacking
-from qinspect.quant.sample import TensorSample, column_weights, over_weights, run_ranges
+from qinspect.quant.sample import NotFiniteError, TensorSample, column_weights, over_weights
 from qinspect.quant.scheme import Grid, QTensor, Scheme
 from qinspect.task import Token
 
@@ -69,6 +70,8 @@ def compare(w: Any, q: QTensor, token: Token | None = None) -> metrics.Metrics:
 
     def work(start: int, stop: int) -> np.ndarray:
         x, codes = matrix.block(start, stop), stored.codes(start, stop)
+        if not np.isfinite(x).all():
+            raise NotFiniteError
         counts.add(codes)
         return _errors(q.scheme, x, codes, stored.layout, stored.layout.first_run(start), stored.grid(start, stop))
 
@@ -147,7 +150,7 @@ def extremes(w: Any, token: Token | None = None) -> tuple[float, float]:
 class Block:
     """Some rows of a packed tensor: the reference weights if there are any, and what the codes decode to.
 
-    `codes` and `decoded` are scratch memory, good until the visitor returns.
+    `codes` and `decoded` are scratch memory, good until the visitor returns; visitors leave them as they are.
     """
 
     start: int
@@ -159,11 +162,30 @@ class Block:
     first: int
     grid: Grid
 
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """Decoded less original, zero where there is no original; scratch memory as well."""
+        out = scratch("errors", self.decoded.size, np.dtype(np.float32)).reshape(self.decoded.shape)
+        if self.weights is None:
+            out[...] = 0
+        else:
+            np.subtract(self.decoded, self.weights, out=out)
+        return out
 
-def visit(q: QTensor, w: Any, work: Callable[[Block], T], token: Token | None = None, *, multiple: int = 1) -> list[T]:
+
+def visit(
+    q: QTensor,
+    w: Any,
+    work: Callable[[Block], T],
+    token: Token | None = None,
+    *,
+    multiple: int = 1,
+    rows: tuple[int, int] | None = None,
+) -> list[T]:
     """`work(block)` for every block of rows of `q`, with the reference `w` (or None) beside it; results in order.
 
-    `work` must not call functions of this module: they use the same pool and the same scratch memory.
+    With `rows` (start, stop) of these alone. `work` must not call functions of this module: they use the same pool and
+    the same scratch memory.
     """
     stored = _Stored(q)
     layout = stored.layout
@@ -171,14 +193,17 @@ def visit(q: QTensor, w: Any, work: Callable[[Block], T], token: Token | None = 
     if matrix is not None and matrix.shape != q.shape:
         raise SchemeError(f"the reference has shape {list(matrix.shape)}, the packed tensor {list(q.shape)}")
 
+    begin, end = rows or (0, layout.rows)
+
     def one(start: int, stop: int) -> T:
+        start, stop = begin + start, begin + stop
         found, grid, first = stored.codes(start, stop), stored.grid(start, stop), layout.first_run(start)
         decoded = scratch("decoded", found.size, np.dtype(np.float32)).reshape(found.shape)
         q.scheme.decode(found, layout, first, grid, decoded)
         weights = None if matrix is None else matrix.block(start, stop)
         return work(Block(start, stop, weights, decoded, found, layout, first, grid))
 
-    return map_blocks(one, layout.rows, layout.cols, token, multiple=multiple)
+    return map_blocks(one, end - begin, layout.cols, token, multiple=multiple)
 
 
 class _Stored:
@@ -213,8 +238,8 @@ def _errors(scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, fi
     decoded = scratch("decoded", x.size, np.dtype(np.float32)).reshape(x.shape)
     scheme.decode(found, layout, first, grid, decoded)
     sums = np.zeros(len(metrics.SUMS))
-    ends = run_ranges(x, layout)
-    error_kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, *ends, sums)
+    kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, sums)
+    sums[-1] = np.int32(kernels.largest_magnitude(decoded.view(np.int32))).view(np.float32)
     return sums
 
 
@@ -228,7 +253,7 @@ class _Counts:
     def add(self, found: np.ndarray) -> None:
         """Count the codes of one block, on any thread."""
         counts = np.zeros_like(self.total)
-        error_kernels.count_codes(found, counts)
+        kernels.count_codes(found, counts)
         with self._lock:
             self.total += counts
 

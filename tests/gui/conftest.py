@@ -7,6 +7,7 @@ from PySide6.QtCore import QEvent, QSettings
 from PySide6.QtWidgets import QApplication
 
 from qinspect.gui import app as gui_app
+from qinspect.gui.views.view import registry
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,27 @@ def settle(qtbot):
         QApplication.processEvents()  # widgets that the last result made are shown a turn of the event loop later
 
     return wait
+
+
+@pytest.fixture
+def show(qapp, qtbot):
+    """Shows a view of a name with an inspection in it, 420 × 300 pixels; all it said is in `view.said`."""
+    made = []
+
+    def make(name, inspection, *, size=(420, 300)):
+        view = registry[name]()
+        made.append(view)
+        view.said = []
+        view.summarised.connect(view.said.append)
+        view.resize(*size)
+        view.show()
+        qtbot.waitExposed(view)
+        view.show_inspection(inspection, "Select a layer.")
+        return view
+
+    yield make
+    for view in made:
+        view.close()
+        view.deleteLater()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    qapp.processEvents()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PySide6.QtCore import QRectF
 
 from qinspect.gui import theme as themes
 from qinspect.gui.axes import Axis, beside, nice_step, number, plain, short, steps_within
-from qinspect.gui.image import crop, diverging, pooled, spread
+from qinspect.gui.colours import COLOURS, Kind, Look, Norm, Rule, Spread, spread, table_of, tables_for
+from qinspect.gui.pooling import crop, largest, least, mean, rms
 
 
 @pytest.mark.parametrize(
@@ -73,15 +75,22 @@ def test_an_integer_axis_never_ticks_between_rows(qapp):
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 100), st.integers(1, 100), st.integers(0, 9))
-def test_pooling_keeps_the_extreme_of_every_cell(m, n, rows, cols, seed):
+def test_pooling_keeps_of_every_cell_what_it_says(m, n, rows, cols, seed):
     x = np.random.default_rng(seed).standard_normal((m, n)).astype(np.float32)
-    found, (a, b) = pooled(x, rows, cols)
-    assert a >= rows and b >= cols
-    assert found.shape == (math.ceil(m / a), math.ceil(n / b))
-    for i in range(found.shape[0]):
-        for j in range(found.shape[1]):
-            cell = x[i * a : (i + 1) * a, j * b : (j + 1) * b].ravel()
-            assert found[i, j] == cell[np.argmax(np.abs(cell))]
+    expected = {
+        largest: lambda cell: cell[np.argmax(np.abs(cell))],
+        least: np.min,
+        mean: lambda cell: cell.mean(dtype=np.float64),
+        rms: lambda cell: np.sqrt(np.mean(np.square(cell, dtype=np.float64))),
+    }
+    for pool, of_cell in expected.items():
+        found, (a, b) = pool(x, rows, cols)
+        assert a >= rows and b >= cols
+        assert found.shape == (math.ceil(m / a), math.ceil(n / b))
+        for i in range(found.shape[0]):
+            for j in range(found.shape[1]):
+                cell = x[i * a : (i + 1) * a, j * b : (j + 1) * b].ravel()
+                assert found[i, j] == pytest.approx(of_cell(cell), rel=1e-4, abs=1e-6)
 
 
 @given(st.floats(0, 90), st.floats(0, 70), st.floats(0.5, 60), st.floats(0.2, 9), st.sampled_from([1, 2, 4]))
@@ -118,10 +127,66 @@ def test_the_range_of_colours_leaves_out_the_outermost_and_what_is_not_finite():
 
 @pytest.mark.parametrize("theme", themes.THEMES.values(), ids=lambda theme: theme.name)
 def test_signed_colours_are_neutral_at_zero_and_told_apart_at_the_ends(theme):
-    table = diverging(theme).astype(int)
-    assert table.shape == (256, 3)
-    middle = table[127:129].mean(axis=0)
-    assert np.ptp(middle) < 12  # grey
+    table = table_of("neutral", theme).astype(int)
+    assert table.shape == (COLOURS + 1, 3)
+    assert np.ptp(table[COLOURS // 2]) < 12  # grey
     # Blue against yellow or orange: the difference lies in blue minus red, which colour-blind people see too.
     assert table[0, 2] - table[0, 0] > 60
-    assert table[-1, 0] - table[-1, 2] > 60
+    assert table[-2, 0] - table[-2, 2] > 60
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_table_offered_is_there_and_its_last_colour_is_for_no_number(kind):
+    for name in tables_for(kind):
+        for theme in themes.THEMES.values():
+            table = table_of(name, theme)
+            assert len({tuple(colour) for colour in table[:-1]}) > 100
+            red, green, blue = table[-1]
+            assert f"#{red:02x}{green:02x}{blue:02x}" == theme.unused
+
+
+VALUES = np.append(np.random.default_rng(3).standard_normal(20_000), 50.0).astype(np.float32)
+
+
+def test_rules_find_the_ends_that_they_name():
+    look = Look("viridis")
+    assert replace(look, rule=Rule.EXTREMES).range_of(VALUES) == pytest.approx((VALUES.min(), 50.0))
+    low, high = replace(look, rule=Rule.SIGMA).range_of(VALUES)
+    width = 3 * VALUES.std(dtype=np.float64)
+    assert (low, high) == pytest.approx((VALUES.mean() - width, VALUES.mean() + width), rel=1e-3)
+    assert replace(look, percent=99.0).range_of(VALUES) == pytest.approx(np.percentile(VALUES, (1, 99)))
+    assert look.fixed(3.0, -2.0).range_of(VALUES) == (-2.0, 3.0)
+
+
+def test_signed_values_have_zero_in_the_middle_and_magnitudes_begin_there():
+    low, high = Look("neutral", Kind.SIGNED, Rule.EXTREMES).range_of(np.array([-1.0, 3.0]))
+    assert (low, high) == (-3.0, 3.0)
+    assert Look("inferno", Kind.MAGNITUDE, Rule.EXTREMES).range_of(np.array([1.0, 3.0])) == (0.0, 3.0)
+    assert Norm.LOG not in Look("neutral", Kind.SIGNED).norms
+    assert Norm.LOG in Look("inferno", Kind.MAGNITUDE).norms
+
+
+@pytest.mark.parametrize("norm", Norm)
+def test_every_spread_rises_from_the_low_end_to_the_high_one(norm):
+    spread_ = Spread.over(0.01, 5.0, norm)
+    x = np.geomspace(0.01, 5.0, 300).astype(np.float32)
+    places = spread_.places(x)
+    assert places[[0, -1]] == pytest.approx([0, 1], abs=1e-5)
+    assert (np.diff(places) > 0).all()
+    half = {Norm.LINEAR: 2.505, Norm.LOG: math.sqrt(0.05), Norm.SQRT: 0.01 + 4.99 / 4}
+    if norm in half:
+        assert spread_.places(np.array([half[norm]]))[0] == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", [Norm.LINEAR, Norm.SQRT, Norm.ARCSINH])
+def test_spreads_of_signed_values_are_odd(norm):
+    places = Spread.over(-2.0, 2.0, norm).places(np.array([-1.0, 0.0, 1.0]))
+    assert places[1] == pytest.approx(0.5)
+    assert places[0] + places[2] == pytest.approx(1)
+    assert places[2] >= 0.75  # small values are told apart at least as well
+
+
+def test_colours_of_values_out_of_range_and_of_no_value():
+    found = Spread.over(0.0, 1.0, Norm.LINEAR).indices(np.array([-5, 0, 0.5, 1, 9, np.nan, np.inf], np.float32))
+    assert found.tolist() == [0, 0, 127, 254, 254, COLOURS, 254]
+    assert np.ptp(Spread.over(2.0, 2.0, Norm.LINEAR).indices(np.full(3, 2, np.float32))) == 0

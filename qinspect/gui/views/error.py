@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF
-from PySide6.QtWidgets import QWidget
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtWidgets import QSlider, QWidget
 
+from qinspect import analysis
 from qinspect import figures as fmt
-from qinspect.errors import QInspectError
+from qinspect.analysis import Pooled, Pooling, Pyramid, Quantity
+from qinspect.gui import pooling as pools
 from qinspect.gui.axes import number
-from qinspect.gui.image import OVERVIEW, Crop, ImagePlot, crop, diverging, limits, magnitude, spread
-from qinspect.gui.plots import ZOOM_HINT
-from qinspect.gui.views.plot_view import (
-    NO_REFERENCE,
-    PlotView,
-    choice,
-    row_at,
-    row_centre,
-    row_number,
-    row_spacing,
-    toggle,
-)
-from qinspect.quant.blocks import BLOCK_WEIGHTS
+from qinspect.gui.colours import Kind, Look, Norm, Spread, limits
+from qinspect.gui.image import OVERVIEW, ImagePlot
+from qinspect.gui.linked import Extent, Spot
+from qinspect.gui.plots import ZOOM_HINT, Plot
+from qinspect.gui.pooling import Crop, Source, crop
+from qinspect.gui.views.plot_view import NO_REFERENCE, PlotView, choice, toggle
 from qinspect.session import Inspection
-
-ERROR, MAGNITUDE, WEIGHTS = range(3)
-CHOICES = ("signed error", "|error|", "weights")
+from qinspect.tables import Column, Table
 
 EXACT_WEIGHTS = 1 << 20
-"""So many weights are decoded for one picture where the pyramid is too coarse: about 5 ms."""
+"""So many weights are decoded for one picture on the GUI thread: about 5 ms. More, in a job."""
+
+FINE_CELLS = 1 << 21
+"""What such a job gives is at most so large, so that it reaches beyond what is in view."""
+
+SIGNED, MAGNITUDE, SQUARED, RELATIVE, STEPS, ON_WEIGHTS, WEIGHTS = range(7)
+CHOICES = ("signed error", "|error|", "error²", "|error| / |weight|", "error in steps", "error on weights", "weights")
+
+LOOKS = {
+    SIGNED: Look("neutral", Kind.SIGNED),
+    MAGNITUDE: Look("inferno", Kind.MAGNITUDE),
+    SQUARED: Look("inferno", Kind.MAGNITUDE, norm=Norm.SQRT),
+    RELATIVE: Look("inferno", Kind.MAGNITUDE, percent=99.0),
+    STEPS: Look("inferno", Kind.MAGNITUDE),
+    ON_WEIGHTS: Look("neutral", Kind.SIGNED),
+    WEIGHTS: Look("neutral", Kind.SIGNED),
+}
+"""The colours of each quantity at first."""
+
+POOLS = {Pooling.LARGEST: pools.largest, Pooling.RMS: pools.rms, Pooling.MEAN: pools.mean}
+POOLED_WORDS = {Pooling.LARGEST: "the largest", Pooling.RMS: "the root mean square", Pooling.MEAN: "the mean"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,128 +58,222 @@ class Rows:
     weights: np.ndarray | None
 
 
-def rows_of(inspection: Inspection, start: int, stop: int) -> Rows:
-    """Decode rows on this thread, in blocks small enough never to wait for the pool that other work may fill."""
-    q, (_, cols) = inspection.quantized, inspection.errors.shape
-    decoded = np.empty((stop - start, cols), np.float32)
-    size = max(1, BLOCK_WEIGHTS // cols)
-    for first in range(start, stop, size):
-        rows = slice(first, min(first + size, stop)) if len(q.shape) > 1 else None  # a vector is one row
-        part = q.scheme.dequantize(q, rows=rows).reshape(-1, cols)
-        decoded[first - start : first - start + len(part)] = part
-    return Rows(start, stop, decoded, _weights_of(inspection, start, stop))
-
-
-def _weights_of(inspection: Inspection, start: int, stop: int) -> np.ndarray | None:
-    """The original weights of these rows, if they are known and can still be read."""
-    weights, cols = inspection.weights, inspection.errors.shape[1]
-    if weights is None:
-        return None
-    try:
-        rows = weights[start:stop] if weights.ndim > 1 else weights[:]
-    except QInspectError:  # the file has changed: the next look at the layer says so
-        return None
-    return rows.reshape(stop - start, cols).astype(np.float32)
-
-
 class ErrorView(PlotView):
-    """Signed error, its magnitude, or the weights, as an image of the matrix."""
+    """The error of every weight in one of several units, or the weights, as an image of the matrix."""
 
     name: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
     order: ClassVar[int] = 40
 
     def __init__(self) -> None:
-        self._map = ImagePlot("column", "row")
-        super().__init__(self._map)
-        self._choice = choice("What the image shows", *CHOICES)
-        self._full = toggle("max", "Colours reach the very largest value, not only 99.9 % of them")
-        self._choice.currentIndexChanged.connect(lambda _: self.redraw())
-        self._full.toggled.connect(lambda _: self.redraw())
-        self._map.cropped.connect(self._on_cropped)
-        self._drawn: Rows | None = None
-        self._told: Rows | None = None
+        self.map = ImagePlot("column", "row", LOOKS[SIGNED])
+        self.map.poolings = tuple(POOLS)
+        super().__init__(self.map)
+        self._choice = choice("Quantity", "What the image shows", *CHOICES)
+        self._strips = toggle(
+            "Σ", "Row and column RMS", "Root mean square of every column and row, beside the image", on=True
+        )
+        self._opacity = QSlider(Qt.Orientation.Horizontal)
+        self._opacity.setRange(10, 100)
+        self._opacity.setValue(70)
+        self._opacity.setFixedWidth(60)
+        self._opacity.setToolTip("How much the error covers the weights")
+        self._opacity.setAccessibleName("Opacity of the error over the weights")
+        self._opacity.hide()
+        self.foot.addWidget(self._opacity)
+        self._choice.currentIndexChanged.connect(self._on_choice)
+        self._strips.toggled.connect(lambda _: self.redraw())
+        self._opacity.valueChanged.connect(lambda _: self.redraw())
+        self.map.repooled.connect(self.redraw)
+        self.map.cropped.connect(self._on_cropped)
+        self._exact: Rows | None = None
+        self._fine: Pooled | None = None
 
     def controls(self) -> list[QWidget]:
-        """What is shown and the range of colours."""
-        return [self._choice, self._full]
+        """What is shown, and what beside it."""
+        return [self._choice, self._strips]
+
+    def _on_choice(self, index: int) -> None:
+        self._opacity.setVisible(index == ON_WEIGHTS)
+        self.map.set_standard(LOOKS[index])
+        self.redraw()
+
+    # What is asked.
+
+    def _what_of(self, inspection: Inspection | None) -> int:
+        known = inspection is None or inspection.weights is not None
+        return self._choice.currentIndex() if known else WEIGHTS
+
+    @property
+    def _what(self) -> int:
+        return self._what_of(self.inspection)
+
+    def _asked(self, what: int) -> Pooled:
+        """The pyramid that this choice is drawn from."""
+        quantity = {RELATIVE: Quantity.RELATIVE, STEPS: Quantity.STEPS, WEIGHTS: Quantity.WEIGHT}
+        pooling = self.map.pooling
+        if what == SQUARED and pooling == Pooling.MEAN:
+            pooling = Pooling.RMS
+        elif what in (MAGNITUDE, STEPS) and pooling == Pooling.MEAN:
+            pooling = Pooling.MEAN_MAGNITUDE
+        return Pooled(quantity.get(what, Quantity.ERROR), pooling)
+
+    def questions(self, inspection: Inspection | None) -> tuple[analysis.Question, ...]:
+        """The pyramid, that of the weights below it, and the strips if there is room for them."""
+        what = self._what_of(inspection)
+        found: list[analysis.Question] = [self._asked(what)]
+        if what == ON_WEIGHTS:
+            found.append(self._asked(WEIGHTS))
+        if self._strips.isChecked() and self.map.strips_fit:
+            found.append(analysis.Marginals())
+        return tuple(found)
+
+    # Drawing.
 
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """The matrix, pooled to what a pixel covers."""
-        self._drawn = self._told = None
+        self._exact = None
         self._choice.setEnabled(inspection.weights is not None)
-        what = self._what(inspection)
-        self._map.quantity = CHOICES[what] if inspection.weights is not None else "decoded weights"
-        rows, cols = inspection.errors.shape
+        what, probe = self._what, self.probe
+        assert probe is not None
+        self.map.set_standard(LOOKS[what])
+        self.map.quantity = CHOICES[what] if inspection.weights is not None else "decoded weights"
         inner = inspection.quantized.shape[1:]
-        self._map.bottom.describe(f"column ({fmt.shape(inner)})" if len(inner) > 1 else "column", integer=True)
-        shape = round(rows * row_spacing(inspection)), cols
-        table = magnitude() if what == MAGNITUDE else diverging(self._map.theme)
+        self.map.bottom.describe(f"column ({fmt.shape(inner)})" if len(inner) > 1 else "column", integer=True)
+        rows, cols = probe.rows, probe.cols
+        under = self._source(WEIGHTS) if what == ON_WEIGHTS else None
+        self.map.show_under(under, self._weight_spread(), self._opacity.value() / 100)
+        values = self._overview(what)
+        shape = round(rows * probe.spacing), cols
+        fallback = self._half_step(inspection, what)
+        self.map.show_matrix(shape, self._source(what), values, keep=keep, fallback=fallback)
+        self._draw_strips()
+        return self._sentence()
 
+    def _overview(self, what: int) -> np.ndarray:
+        """As pooled as in a picture of the whole, which pooling makes brighter than single weights are."""
+        pyramid: Pyramid = self.answer(self._asked(what))
+        return _converted(pyramid.levels[pyramid.level_for(max(pyramid.shape) / OVERVIEW)], what)
+
+    def _weight_spread(self) -> Spread | None:
+        if self._what != ON_WEIGHTS:
+            return None
+        low, high = LOOKS[WEIGHTS].range_of(self._overview(WEIGHTS))
+        return Spread.over(low, high, Norm.LINEAR)
+
+    def _half_step(self, inspection: Inspection, what: int) -> float:
+        """The end of the colours where there is no error at all: what rounding may cost."""
+        if what in (STEPS, RELATIVE):
+            return 0.5
+        step = limits(inspection.scales.values.get("step", np.zeros(1)))[1]
+        half = step / 2 if step > 0 else 1.0
+        return half * half if what == SQUARED else half
+
+    def _draw_strips(self) -> None:
+        question = analysis.Marginals()
+        inspection, probe = self.inspection, self.probe
+        if inspection is None or probe is None or not self._strips.isChecked() or question not in inspection.answers:
+            self.map.show_strips(None, None)
+            return
+        found: analysis.MarginalSums = inspection.answers[question]
+        of_weights = self._what == WEIGHTS
+        cols, rows = (found.weight_cols, found.weight_rows) if of_weights else (found.cols, found.rows)
+        self.map.show_strips(cols, rows, probe.spacing)
+
+    def _source(self, what: int) -> Source:
         def source(view: QRectF, per_pixel: tuple[float, float]) -> Crop:
-            return self._source(inspection, what, view, per_pixel)
+            found = self._crop(what, view, per_pixel)
+            values = _converted(found.values, what)
+            return found if values is found.values else replace(found, values=values)
 
-        self._map.show_matrix(shape, source, self._levels(inspection, what), table, keep=keep)
-        return self._sentence(inspection)
+        return source
 
-    def _what(self, inspection: Inspection) -> int:
-        return WEIGHTS if inspection.weights is None else self._choice.currentIndex()
-
-    def _levels(self, inspection: Inspection, what: int) -> tuple[float, float]:
-        """Symmetric about 0, from 0 for magnitudes. Without any error, half a step: what rounding may cost."""
-        pyramid = inspection.errors
-        # As pooled as in a picture of the whole, which pooling makes brighter than single weights are.
-        factor = max(pyramid.levels) if self._full.isChecked() else pyramid.level_for(max(pyramid.shape) / OVERVIEW)
-        values = self._values(inspection, what, factor)
-        low, high = limits(values) if self._full.isChecked() else spread(values)
-        most = max(-low, high)
-        if not most > 0:
-            step = limits(inspection.scales.values["step"])[1]
-            most = step / 2 if step > 0 else 1.0
-        return (0.0 if what == MAGNITUDE else -most), most
-
-    def _values(self, inspection: Inspection, what: int, factor: int) -> np.ndarray:
-        error, weights = inspection.errors.levels[factor]
-        if what == WEIGHTS or error is None:
-            return weights
-        return np.abs(error) if what == MAGNITUDE else error
-
-    def _source(self, inspection: Inspection, what: int, view: QRectF, per_pixel: tuple[float, float]) -> Crop:
-        pyramid, spacing = inspection.errors, row_spacing(inspection)
+    def _crop(self, what: int, view: QRectF, per_pixel: tuple[float, float]) -> Crop:
+        """From the coarsest level that is fine enough: of the pyramid, of what was asked for since, or decoded now."""
+        inspection, probe = self.inspection, self.probe
+        assert inspection is not None and probe is not None
+        asked, spacing = self._asked(what), probe.spacing
+        pyramid: Pyramid = self.answer(asked)
+        pool = POOLS[self.map.pooling]
         least = min(per_pixel[0] / spacing, per_pixel[1])
         if least < pyramid.finest > 1:
-            rows = self._visible_rows(inspection, view, spacing)
-            if rows is not None:
-                values = _exact(rows, what)
-                return crop(values, view, per_pixel, stretch=spacing, origin=rows.start)
+            start, stop = probe.at(view.top()), probe.at(view.bottom()) + 1
+            if (stop - start) * probe.cols <= EXACT_WEIGHTS:
+                rows = self._exact_rows(start, stop)
+                values = self._exact_values(rows, asked)
+                return crop(values, view, per_pixel, stretch=spacing, origin=rows.start, pool=pool)
+            fine = self._fine_level(asked, start, stop, least)
+            if fine is not None:
+                return crop(
+                    fine.levels[fine.finest], view, per_pixel, factor=(fine.finest, fine.finest), stretch=spacing,
+                    origin=fine.start, pool=pool,
+                )  # fmt: skip
         factor = pyramid.level_for(least / 2)
-        error, weights = pyramid.levels[factor]
-        values = weights if what == WEIGHTS or error is None else error
-        found = crop(values, view, per_pixel, factor=(factor, factor), stretch=spacing)
-        return Crop(np.abs(found.values), found.rect, found.cell) if what == MAGNITUDE else found
+        return crop(pyramid.levels[factor], view, per_pixel, factor=(factor, factor), stretch=spacing, pool=pool)
 
-    def _visible_rows(self, inspection: Inspection, view: QRectF, spacing: float) -> Rows | None:
-        """The rows in view, decoded; None if they are too many for one frame. Kept while panning within them."""
-        rows, cols = inspection.errors.shape
-        start, stop = row_at(view.top(), spacing, rows), row_at(view.bottom(), spacing, rows) + 1
-        if self._drawn is None or start < self._drawn.start or stop > self._drawn.stop:
-            start, stop = start // 32 * 32, min(rows, -(-stop // 32) * 32)
-            if (stop - start) * cols > EXACT_WEIGHTS:
-                return None
-            self._drawn = rows_of(inspection, start, stop)
-        return self._drawn
+    def _exact_rows(self, start: int, stop: int) -> Rows:
+        """The rows in view, decoded. Kept while panning within them."""
+        assert self.probe is not None
+        if self._exact is None or start < self._exact.start or stop > self._exact.stop:
+            start, stop = start // 32 * 32, min(self.probe.rows, -(-stop // 32) * 32)
+            self._exact = Rows(start, stop, *self.probe.block(start, stop))
+        return self._exact
+
+    def _exact_values(self, rows: Rows, asked: Pooled) -> np.ndarray:
+        if rows.weights is None:
+            return rows.decoded
+        if asked.quantity == Quantity.WEIGHT:
+            return rows.weights
+        error: np.ndarray = rows.decoded - rows.weights
+        if asked.quantity == Quantity.RELATIVE:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.where(error == 0, np.float32(0), np.abs(error) / np.abs(rows.weights))
+        return error / self._steps(rows.start, rows.stop) if asked.quantity == Quantity.STEPS else error
+
+    def _steps(self, start: int, stop: int) -> np.ndarray:
+        """The step of every weight of these rows; NaN where levels are uneven."""
+        assert self.inspection is not None and self.probe is not None
+        layout, steps = self.probe.layout, self.inspection.scales.values.get("step")
+        if steps is None:
+            return np.full(1, np.nan, np.float32)
+        flat = np.arange(start * layout.cols, stop * layout.cols).reshape(stop - start, layout.cols)
+        line, within = np.divmod(flat, layout.line)
+        found: np.ndarray = steps.reshape(-1)[(line * layout.runs_per_line + within // layout.run) % layout.sets]
+        return found
+
+    def _fine_level(self, asked: Pooled, start: int, stop: int, per_pixel: float) -> Pyramid | None:
+        """One level of the rows in view and some around them, if it is known; else it is asked for, and comes later."""
+        assert self.inspection is not None and self.probe is not None
+        rows, cols = self.probe.rows, self.probe.cols
+        factor = 1 << int(math.log2(max(1.0, per_pixel)))
+        answers, held = self.inspection.answers, self._fine
+        if held is not None and held.rows is not None and held in answers:
+            fits = held.quantity == asked.quantity and held.pooling == asked.pooling
+            if fits and held.factor == factor and held.rows[0] <= start and stop <= held.rows[1]:
+                found: Pyramid = answers[held]
+                return found
+        around = min(stop - start, FINE_CELLS * factor * factor // cols - (stop - start)) // 2
+        unit = max(64, factor)
+        first = max(0, start - max(0, around)) // unit * unit
+        wanted = replace(asked, rows=(first, min(rows, stop + max(0, around))), factor=factor)
+        if held != wanted:
+            answers.pop(held, None) if held is not None else None
+            self._fine = wanted
+            self.ask([wanted])
+        return None
 
     # Words.
 
     def _on_cropped(self) -> None:
         if self.inspection is not None:
-            self.summarise(self.inspection, self._sentence(self.inspection))
-            self._map.follow()
+            self.summarise(self._sentence())
+            self.map.follow()
 
-    def _sentence(self, inspection: Inspection) -> str:
+    def _sentence(self) -> str:
         """The size of the error, and what a pixel shows; the latter is also the hint below the plot."""
-        pooling = self._pooling(inspection)
-        self.hint = f"Each pixel: {pooling}." if pooling else ZOOM_HINT
+        inspection, pooled = self.inspection, self._pooled_words()
+        assert inspection is not None
+        self.hint = f"Each pixel: {pooled}." if pooled else ZOOM_HINT
         if inspection.weights is None:
             return NO_REFERENCE
         m = inspection.metrics
@@ -176,46 +283,100 @@ class ErrorView(PlotView):
         text = f"RMSE {number(m.rmse)}{steps}, largest error {'≥ ' * (inspection.part < 1)}{number(m.max_error)}"
         return f"{text}."
 
-    def _pooling(self, inspection: Inspection) -> str:
-        found = self._map.crop
+    def _pooled_words(self) -> str:
+        found, pooling = self.map.crop, self.map.pooling
         if found is None or found.cell == (1, 1):
             return ""
-        noun = "weight" if self._what(inspection) == WEIGHTS else "error"
-        return f"the largest {noun} of {fmt.shape(found.cell)} weights"
+        noun = "weight" if self._what == WEIGHTS else "error"
+        if self._what == SQUARED and pooling != Pooling.LARGEST:
+            return f"the mean squared error of {fmt.shape(found.cell)} weights"
+        return f"{POOLED_WORDS[pooling]} {noun} of {fmt.shape(found.cell)} weights"
 
-    def tell(self, inspection: Inspection, at: QPointF) -> str:
-        """The weight under the cursor: what it was, what it became, and the difference in steps."""
-        rows, cols = inspection.errors.shape
-        spacing = row_spacing(inspection)
-        row, col = row_at(at.y(), spacing, rows), row_at(at.x(), 1, cols)
-        self._map.mark(col, row_centre(row, spacing))
-        if self._told is None or self._told.start != row:
-            self._told = rows_of(inspection, row, row + 1)
-        where = f"row {row_number(row, spacing)}, column {col}:  "
-        decoded = float(self._told.decoded[0, col])
-        if self._told.weights is None:
+    def tables(self) -> tuple[Table, ...]:
+        """The cells of the image in view, with the numbers of their first row and column."""
+        found, probe = self.map.crop, self.probe
+        if found is None or probe is None:
+            return ()
+        down, across = (found.rect.height() / found.values.shape[0], found.rect.width() / found.values.shape[1])
+        left = [round(found.rect.left() + 0.5 + across * j) for j in range(found.values.shape[1])]
+        top = [probe.number(probe.at(found.rect.top() + down * (i + 0.5))) for i in range(found.values.shape[0])]
+        columns = (Column("row", "Row", "d"), *(Column(f"column {col}", f"Column {col}", ".4g") for col in left))
+        rows = tuple((row, *values) for row, values in zip(top, found.values.tolist(), strict=True))
+        pooled = self._pooled_words()
+        return (Table(f"{self.map.quantity}{f': {pooled}' if pooled else ''}", columns, rows),)
+
+    # Places.
+
+    def locate(self, plot: Plot, at: QPointF) -> Spot | None:
+        """The weight there."""
+        probe = self.probe
+        assert probe is not None
+        index, col = probe.at(at.y()), min(max(math.floor(at.x() + 0.5), 0), probe.cols - 1)
+        return probe.spot(index, col)
+
+    def mark(self, spot: Spot | None) -> None:
+        """The weight, or the weights of the group."""
+        cells = self._cells(spot)
+        self.map.mark_cells(cells)
+        if cells is None:
+            self.map.mark()
+        else:
+            self.map.mark(None if spot is None or spot.cols is None else cells.center().x(), cells.center().y())
+
+    def show_pin(self, spot: Spot | None) -> None:
+        """A frame around the selected weight."""
+        self.map.pin_cells(self._cells(spot))
+
+    def _cells(self, spot: Spot | None) -> QRectF | None:
+        if spot is None or spot.row is None or self.probe is None:
+            return None
+        index, (first, stop) = self.probe.index(spot.row), spot.cols or (0, self.probe.cols)
+        spacing = self.probe.spacing
+        return QRectF(first - 0.5, self.probe.centre(index) - spacing / 2, stop - first, spacing)
+
+    def extent(self, plot: Plot) -> Extent | None:
+        """Both axes."""
+        (x0, x1), (y0, y1) = plot.box.viewRange()
+        return Extent((y0, y1), (x0, x1))
+
+    def zoom_to(self, extent: Extent) -> None:
+        """Both axes."""
+        self.map.look_at(extent.cols, extent.rows)
+
+    def tell(self, spot: Spot) -> str:
+        """The weight: what it was, what it became, and the difference in steps; of a group, its error."""
+        probe = self.probe
+        if spot.row is None or probe is None:
+            return ""
+        index = probe.index(spot.row)
+        if spot.cols is None or spot.cols[1] - spot.cols[0] > 1:
+            return self._tell_many(index, spot.cols or (0, probe.cols))
+        col, row = spot.cols[0], probe.row(index)
+        where = f"row {probe.number(index)}, column {col}:  "
+        decoded = float(row.decoded[col])
+        if row.weights is None:
             return f"{where}{number(decoded, 4)} decoded"
-        weight = float(self._told.weights[0, col])
-        error, step = decoded - weight, _step(inspection, row, col)
+        weight = float(row.weights[col])
+        error, step = decoded - weight, probe.step(index, col)
         steps = f", {number(abs(error) / step, 2)} steps" if step > 0 else ""
         sign = "+" if error > 0 else ""
         return f"{where}{number(weight, 4)} → {number(decoded, 4)}  (error {sign}{number(error, 3)}{steps})"
 
+    def _tell_many(self, index: int, cols: tuple[int, int]) -> str:
+        assert self.probe is not None
+        row = self.probe.row(index)
+        where = f"row {self.probe.number(index)}, columns {cols[0]} … {cols[1] - 1}"
+        if row.weights is None:
+            return where
+        error = (row.decoded - row.weights)[slice(*cols)].astype(np.float64)
+        rmse, most = float(np.sqrt(np.mean(error**2))), float(np.abs(error).max(initial=0))
+        return f"{where}:  RMSE {number(rmse)}, largest error {number(most)}"
 
-def _exact(rows: Rows, what: int) -> np.ndarray:
-    if rows.weights is None:
-        return rows.decoded
-    if what == WEIGHTS:
-        return rows.weights
-    error: np.ndarray = rows.decoded - rows.weights
-    return np.abs(error) if what == MAGNITUDE else error
 
-
-def _step(inspection: Inspection, row: int, col: int) -> float:
-    """The distance of levels in the parameter set of one weight; NaN where levels are uneven."""
-    q = inspection.quantized
-    layout = q.scheme.layout(q.shape)
-    line, within = divmod(row * layout.cols + col, layout.line)
-    run = line * layout.runs_per_line + within // layout.run
-    steps = inspection.scales.values["step"].reshape(-1)
-    return float(steps[run % layout.sets])
+def _converted(values: np.ndarray, what: int) -> np.ndarray:
+    """What is pooled, in the unit that is shown."""
+    if what in (MAGNITUDE, STEPS):
+        values = np.abs(values)
+    elif what == SQUARED:
+        values = np.square(values)
+    return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,12 +11,15 @@ import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtWidgets import QWidget
 
-from qinspect.analysis import Histogram
+from qinspect import analysis
+from qinspect.analysis import CodeCounts, ErrorCounts, Histogram, WeightCounts
 from qinspect.gui.axes import Axis, beside, number, short
+from qinspect.gui.linked import Spot
 from qinspect.gui.plots import Plot, translucent
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.plot_view import PlotView, choice, toggle
 from qinspect.session import Inspection
+from qinspect.tables import Column, Table
 
 MOST_LEVELS = 64
 LEVEL_PIXELS = 4
@@ -26,14 +29,33 @@ BAR_PIXELS = 1.5
 """A bin in view is at least so wide."""
 
 LEAST_BINS = 16
-"""Zooming ends where so few bins are in view."""
+"""Zooming ends where so few bins of the finest histogram are in view."""
+
+DEEPEST = 256
+"""A finer histogram of what is in view is asked for, until one of its bins is so many times finer than at first."""
 
 EMPTY = 0.6
 """Where a count of zero lies on a logarithmic axis."""
 
+WEIGHT, CODE, ERROR, STEPS = range(4)
+AXES = ("weight", "code units", "error", "error in steps")
+LAYER, ROW, GROUP = range(3)
+SCOPES = ("layer", "row", "group")
+BINS = ("auto", "32", "64", "128", "256", "512")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is counted: all, or a row or some of its columns; and the set of levels, if there is only one."""
+
+    rows: tuple[int, int] | None = None
+    cols: tuple[int, int] | None = None
+    levels: int | None = None
+    title: str = ""
+
 
 class HistogramView(PlotView):
-    """Counts of original weights (filled) and of decoded ones (line) over the same bins."""
+    """Counts of original weights (filled), of decoded ones and of errors (lines) over the same bins."""
 
     name: ClassVar[str] = "histogram"
     title: ClassVar[str] = "Histogram"
@@ -44,71 +66,178 @@ class HistogramView(PlotView):
         super().__init__(plot)
         self.plot = plot
         self._levels = pg.PlotCurveItem(connect="pairs")
-        self._original = pg.PlotCurveItem([0, 1], [0], stepMode="center", fillLevel=0)
-        self._decoded = pg.PlotCurveItem([0, 1], [0], stepMode="center")
-        for item in (self._levels, self._original, self._decoded):
+        self._curves = {
+            "original": pg.PlotCurveItem([0, 1], [0], stepMode="center", fillLevel=0),
+            "error": pg.PlotCurveItem([0, 1], [0], stepMode="center", fillLevel=0),
+            "decoded": pg.PlotCurveItem([0, 1], [0], stepMode="center"),
+        }
+        for item in (self._levels, *self._curves.values()):
             plot.addItem(item)
-        self._units = choice(
-            "Axis: the weights, or where they lie between the levels of their group", "weight", "code units"
-        )
-        self._log = toggle("log", "Logarithmic count", on=True)
-        self._units.currentIndexChanged.connect(lambda _: self.redraw(keep=False))
-        self._log.toggled.connect(lambda _: self.redraw())
+        self._axis = choice("Axis", "Weights, their places between the levels of their group, or errors", *AXES)
+        self._scope = choice("Scope", "Of the whole layer, or of the selected row or group", *SCOPES)
+        self._log = toggle("log", "Logarithmic count", "Logarithmic count", on=True)
+        self._range = toggle("range", "Count a range", "Drag two ends, and read how many weights lie between them")
+        self._bins = choice("Bins", "How many bins are in view", *BINS)
+        self._axis.currentIndexChanged.connect(lambda _: self.redraw(keep=False))
+        self._scope.currentIndexChanged.connect(lambda _: self.redraw(keep=False))
+        for box in (self._log.toggled, self._range.toggled, self._bins.currentIndexChanged):
+            box.connect(lambda _: self.redraw())
+        self._region = pg.LinearRegionItem(swapMode="sort")
+        self._region.hide()
+        self._region.setZValue(20)
+        plot.addItem(self._region, ignoreBounds=True)
+        self._region.sigRegionChanged.connect(self._on_region)
+        self._whole: Histogram | None = None
         self._shown: Histogram | None = None
-        self._codes = 0, 0
+        self._fine: analysis.Question | None = None
+        self._drawn_as: tuple[object, ...] = ()
+        self._at = Scope()
         plot.ranged.connect(self._on_ranged)
 
     def controls(self) -> list[QWidget]:
-        """The axis, and linear or logarithmic."""
-        return [self._units, self._log]
+        """The axis, of what, linear or logarithmic; a range and the number of bins."""
+        return [self._axis, self._scope, self._log, self._range, self._bins]
+
+    # What is asked.
+
+    def _axis_of(self, inspection: Inspection | None) -> int:
+        """What was chosen; of codes alone there are no errors."""
+        axis = self._axis.currentIndex()
+        known = inspection is None or inspection.weights is not None
+        return axis if known or axis in (WEIGHT, CODE) else WEIGHT
 
     @property
-    def _in_code_units(self) -> bool:
-        return self._units.currentIndex() == 1
+    def _unit(self) -> int:
+        return self._axis_of(self.inspection)
+
+    def _question(self, axis: int, **limited: object) -> WeightCounts | CodeCounts | ErrorCounts:
+        if axis in (ERROR, STEPS):
+            return ErrorCounts(steps=axis == STEPS, **limited)  # type: ignore[arg-type]
+        return (CodeCounts if axis == CODE else WeightCounts)(**limited)  # type: ignore[arg-type]
+
+    def questions(self, inspection: Inspection | None) -> tuple[analysis.Question, ...]:
+        """Of the whole layer; rows are counted when they are drawn."""
+        return (self._question(self._axis_of(inspection)),) if self._scope.currentIndex() == LAYER else ()
+
+    def _scope_now(self) -> Scope:
+        """The whole layer, or the row and group that are selected (the first, where none is)."""
+        inspection, probe, kind = self.inspection, self.probe, self._scope.currentIndex()
+        assert inspection is not None and probe is not None
+        if kind == LAYER:
+            return Scope(levels=0 if probe.layout.sets == 1 else None)
+        pin = self.linked.pin or Spot(0, (0, 1))
+        index = probe.index(pin.row or 0)
+        first = pin.cols[0] if pin.cols else 0
+        number, start, stop = probe.run_of(index, min(first, probe.cols - 1))
+        title = f"row {probe.number(index)}"
+        if kind == ROW:
+            alone = stop - start >= probe.cols
+            return Scope((index, index + 1), None, number if alone else None, title)
+        start, stop = max(0, start), min(stop, probe.cols)
+        return Scope((index, index + 1), (start, stop), number, f"{title}, columns {start} … {stop - 1}")
+
+    def _counted(self) -> Histogram:
+        scope, inspection = self._at, self.inspection
+        assert inspection is not None
+        if scope.rows is None:
+            found: Histogram = self.answer(self._question(self._unit))
+            return found
+        question = self._question(self._unit, limits=self._limits_of(scope), rows=scope.rows, cols=scope.cols)
+        row: Histogram = analysis.answer(inspection.subject, [question])[question]
+        return row
+
+    def _limits_of(self, scope: Scope) -> tuple[float, float] | None:
+        """The axis of a row or group: what it holds. Codes and steps have the axis of the layer."""
+        assert self.probe is not None and scope.rows is not None
+        row, cols = self.probe.row(scope.rows[0]), slice(*scope.cols) if scope.cols else slice(None)
+        decoded = row.decoded[cols]
+        weights = decoded if row.weights is None else row.weights[cols]
+        if self._unit == ERROR and row.weights is not None:
+            most = float(np.abs(decoded - weights).max()) or 1e-12
+            return -most * 1.001, most * 1.001
+        if self._unit in (CODE, STEPS):
+            return None
+        low, high = float(min(decoded.min(), weights.min())), float(max(decoded.max(), weights.max()))
+        spare = (high - low) / 100
+        return low - spare, high + spare
+
+    # Drawing.
 
     def draw(self, inspection: Inspection, keep: bool) -> str:
-        """Both curves, the levels, and what lies beyond the axis."""
-        shown = self._histogram(inspection)
+        """The curves, the levels, and what lies beyond the axis."""
+        axis = self._unit
+        self._scope.setEnabled(True)
+        self._at = self._scope_now()
+        shown = self._whole = self._counted()
         low, high = _range(shown)
-        self.plot.bottom.describe("code units" if self._in_code_units else "weight")
+        self.plot.bottom.describe(AXES[axis])
         self.plot.left.describe("count", short, integer=True, decades=self._log.isChecked())
         content = QRectF(low, 0, high - low, 1)
-        keep = keep and not (self._in_code_units and self._codes != inspection.scheme.code_range)
-        self._codes = inspection.scheme.code_range
-        least = content.width() * LEAST_BINS / shown.decoded.size
+        drawn_as = (axis, self._at.rows, self._at.cols, inspection.scheme.code_range if axis == CODE else None)
+        keep = keep and drawn_as == self._drawn_as
+        self._drawn_as = drawn_as
+        least = content.width() * LEAST_BINS / analysis.BINS / DEEPEST
         self.plot.set_content(content, home=self._occupied(shown, content), least=(least, 0), keep=keep)
-        self._draw_range(inspection)
+        self._region.setVisible(self._range.isChecked())
+        if self._range.isChecked() and not keep:
+            self._place_region()
+        self._draw_range()
         return self._sentence(inspection, shown)
 
-    def _histogram(self, inspection: Inspection) -> Histogram:
-        return inspection.code_histogram if self._in_code_units else inspection.histogram
-
     def _on_ranged(self) -> None:
-        if self.inspection is not None:
-            self._draw_range(self.inspection)
+        if self.inspection is not None and self._whole is not None:
+            self._ask_finer()
+            self._draw_range()
             self.plot.follow()
 
-    def _draw_range(self, inspection: Inspection) -> None:
+    def _ask_finer(self) -> None:
+        """Of a layer more can be known of what is in view than the bins of the whole say."""
+        whole, (low, high) = self._whole, self.plot.box.viewRange()[0]
+        assert whole is not None
+        all_bins = (high - low) / (whole.edges[-1] - whole.edges[0]) * analysis.BINS
+        if self._at.rows is not None or all_bins >= self.plot.area.width() / 2:
+            return
+        fine = self._finer()
+        if fine is None:
+            room = (high - low) / 2
+            self._fine = self._question(self._unit, limits=(low - room, high + room))
+            self.ask([self._fine])
+
+    def _finer(self) -> Histogram | None:
+        """A finer histogram that covers what is in view, if there is one."""
+        if self._fine is None or self.inspection is None or self._at.rows is not None:
+            return None
+        found: Histogram | None = self.inspection.answers.get(self._fine)
+        low, high = self.plot.box.viewRange()[0]
+        if found is None or type(self._fine) is not type(self._question(self._unit)) or self._whole is None:
+            return None
+        covers = found.edges[0] <= low and high <= found.edges[-1]
+        worth = found.edges[1] - found.edges[0] < 0.5 * (self._whole.edges[1] - self._whole.edges[0])
+        wide = high - low < 0.05 * (found.edges[-1] - found.edges[0])
+        return found if covers and worth and not wide else None
+
+    def _draw_range(self) -> None:
         """All that depends on the range in view: the width of bins, the height of the axis, levels."""
-        shown = self._shown = self._rebinned(self._histogram(inspection))
+        assert self._whole is not None
+        shown = self._shown = self._rebinned(self._finer() or self._whole)
         floor, top = self._heights(shown)
         self.plot.set_heights(floor, top)
         self._draw_curves(shown, floor)
-        self._draw_levels(inspection, floor, top)
+        self._draw_levels(floor, top)
 
     def _rebinned(self, full: Histogram) -> Histogram:
         """Neighbouring bins together, so that no bar in view is narrower than it can be seen."""
         low, high = self.plot.box.viewRange()[0]
-        in_view = full.decoded.size * (high - low) / (full.edges[-1] - full.edges[0])
+        size = full.edges.size - 1
+        in_view = size * (high - low) / (full.edges[-1] - full.edges[0])
+        chosen = self._bins.currentText()
+        most = max(32.0, self.plot.area.width() / BAR_PIXELS) if chosen == "auto" else float(chosen)
         together = 1
-        while together < full.decoded.size and in_view / together > max(32.0, self.plot.area.width() / BAR_PIXELS):
+        while together < size and in_view / together > most * 1.001:
             together *= 2
-
-        def joined(counts: np.ndarray) -> np.ndarray:
-            return np.add.reduceat(counts, np.arange(0, counts.size, together))
-
-        weights = None if full.weights is None else joined(full.weights)
-        return replace(full, edges=full.edges[::together], weights=weights, decoded=joined(full.decoded))
+        starts = np.arange(0, size, together)
+        counts = {name: np.add.reduceat(counts, starts) for name, counts in full.counts.items()}
+        return replace(full, edges=full.edges[::together], counts=counts)
 
     def _height(self, counts: np.ndarray) -> np.ndarray:
         heights: np.ndarray = counts.astype(np.float64)
@@ -116,61 +245,78 @@ class HistogramView(PlotView):
 
     def _heights(self, shown: Histogram) -> tuple[float, float]:
         """Floor and top of the axis: where no weight, and where the fullest bin lies."""
-        fullest = max(int(shown.decoded.max()), 0 if shown.weights is None else int(shown.weights.max()), 1)
+        fullest = max(1, *(int(counts.max()) for name, counts in shown.counts.items() if self._is_main(name)))
         floor, top = self._height(np.array([0, fullest]))
         return float(floor), float(top + 0.04 * (top - floor))
 
+    def _is_main(self, name: str) -> bool:
+        """Whether the axis is for these counts: errors beside weights may stand out above it."""
+        return name != "error" or self._log.isChecked() or self._unit in (ERROR, STEPS)
+
     def _draw_curves(self, shown: Histogram, floor: float) -> None:
         theme: Theme = self.plot.theme
-        self._original.setVisible(shown.weights is not None)
-        if shown.weights is not None:
-            self._original.setData(
-                shown.edges, self._height(shown.weights), fillLevel=floor,
-                brush=translucent(theme.weights), pen=pg.mkPen(theme.weights),
-            )  # fmt: skip
-        self._decoded.setData(shown.edges, self._height(shown.decoded), pen=pg.mkPen(theme.decoded))
+        main = next(iter(shown.counts))
+        for name, curve in self._curves.items():
+            curve.setVisible(name in shown.counts)
+            if name in shown.counts:
+                colour = {"original": theme.weights, "decoded": theme.decoded, "error": theme.error}[name]
+                filled = name == main and name != "decoded"
+                curve.setData(
+                    shown.edges, self._height(shown.counts[name]), pen=pg.mkPen(colour),
+                    fillLevel=floor if filled else None, brush=translucent(colour) if filled else None,
+                )  # fmt: skip
 
     def _occupied(self, shown: Histogram, content: QRectF) -> QRectF:
-        """The part of the axis where anything lies: few of the codes may be used."""
-        counts = shown.decoded if shown.weights is None else shown.decoded + shown.weights
-        used = np.flatnonzero(counts)
+        """The part of the axis where anything lies: few of the codes may be used, few errors may be large."""
+        used = np.flatnonzero(sum(shown.counts.values()))
         home = QRectF(content)
-        if used.size and self._in_code_units:
-            room = shown.decoded.size // 80
+        size = shown.edges.size - 1
+        if used.size and self._unit != WEIGHT:
+            room = size // 80
             home.setLeft(shown.edges[max(0, used[0] - room)])
-            home.setRight(shown.edges[min(counts.size, used[-1] + 1 + room)])
+            home.setRight(shown.edges[min(size, used[-1] + 1 + room)])
         return home
 
     # Levels.
 
-    def _draw_levels(self, inspection: Inspection, floor: float, top: float) -> None:
+    def _draw_levels(self, floor: float, top: float) -> None:
         """Upright lines at the levels in view, or words that say why there are none."""
-        positions, words = self._level_positions(inspection)
-        self.hint = words + self._beyond(inspection)
+        positions, words = self._level_positions()
+        self.hint = words + self._beyond()
+        if self._range.isChecked():
+            self.hint = self._range_words()
         theme = self.plot.theme
         self._levels.setData(np.repeat(positions, 2), np.tile([floor, top], positions.size))
         self._levels.setPen(pg.mkPen(translucent(theme.level, 110)))
-        self.plot.legend = [
-            *([] if inspection.weights is None else [("original", theme.weights, "box")]),
-            ("decoded", theme.decoded, "line"),
-            *([("level", theme.level, "mark")] if positions.size else []),
-        ]
+        assert self._shown is not None
+        entries = {
+            "original": ("original", theme.weights, "box"),
+            "decoded": ("decoded", theme.decoded, "line"),
+            "error": ("error", theme.error, "box" if len(self._shown.counts) == 1 else "line"),
+        }
+        self.plot.legend = [entries[name] for name in self._shown.counts]
+        if positions.size:
+            self.plot.legend.append(("level", theme.level, "mark"))
 
-    def _level_positions(self, inspection: Inspection) -> tuple[np.ndarray, str]:
-        q, none = inspection.quantized, np.empty(0)
-        if self._in_code_units:
-            first, last = inspection.scheme.code_range
-            levels, counts = np.arange(first, last + 1), inspection.usage.counts
-        elif q.scheme.layout(q.shape).sets == 1:
-            levels, counts = q.scheme.level_values(q), inspection.usage.counts
+    def _level_positions(self) -> tuple[np.ndarray, str]:
+        inspection, none, axis = self.inspection, np.empty(0), self._unit
+        assert inspection is not None
+        q, counts = inspection.quantized, inspection.usage.counts
+        if axis in (ERROR, STEPS):
+            return none, "Plain rounding leaves errors of up to half a step." if axis == STEPS else ""
+        if axis == CODE:
+            levels: np.ndarray = _codes(inspection)
+        elif self._at.levels is not None:
+            levels = np.sort(q.scheme.level_values(q, self._at.levels))
         else:
-            return none, "Levels differ by group: choose “code units”."
+            return none, "Levels differ by group: choose “code units”, or one group."
         low, high = self.plot.box.viewRange()[0]
         low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)
         inside = (levels >= low) & (levels <= high)
-        used = inside & (counts > 0)
+        used = inside & (counts > 0) if self._at.rows is None else inside
         if self._has_room_for(levels[inside]):
-            return levels[inside], f"Levels in view: {np.count_nonzero(inside)}, in use: {np.count_nonzero(used)}."
+            said = f", in use: {np.count_nonzero(used)}" if self._at.rows is None else ""
+            return levels[inside], f"Levels in view: {np.count_nonzero(inside)}{said}."
         if self._has_room_for(levels[used]):
             return levels[used], f"Drawn are only the levels in use: {np.count_nonzero(used)}."
         return none, f"{np.count_nonzero(inside):,} levels in view: zoom in to see them."
@@ -183,44 +329,127 @@ class HistogramView(PlotView):
         pixels = float(np.median(np.diff(levels))) / (high - low) * self.plot.area.width()
         return levels.size <= MOST_LEVELS and pixels >= LEVEL_PIXELS
 
+    # The range.
+
+    def _place_region(self) -> None:
+        """At first, the middle half of what is in view."""
+        low, high = self.plot.box.viewRange()[0]
+        self._region.blockSignals(True)
+        self._region.setRegion((low + (high - low) / 4, high - (high - low) / 4))
+        self._region.blockSignals(False)
+
+    def _on_region(self) -> None:
+        if self._whole is not None:
+            self.hint = self._range_words()
+            self.readout.setText(self.hint)
+
+    def _range_words(self) -> str:
+        """How many lie between the ends, exactly: the ends are taken at the edges of bins."""
+        whole = self._finer() or self._whole
+        assert whole is not None
+        name = next(iter(whole.counts))
+        counts, (below, above) = whole.counts[name], whole.outside[name]
+        i, j = np.searchsorted(whole.edges, self._region.getRegion())
+        i, j = min(int(i), counts.size), min(int(j), counts.size)
+        low, high = float(whole.edges[i]), float(whole.edges[j])
+        inside, total = int(counts[i:j].sum()), max(1, whole.total(name))
+        below, above = below + int(counts[:i].sum()), above + int(counts[j:].sum())
+        theme = self.plot.theme
+        self._region.setBrush(translucent(theme.accent, 40))
+        for line in self._region.lines:
+            line.setPen(pg.mkPen(theme.accent, width=2))
+        between = f"{beside(low, high - low)} … {beside(high, high - low)}"
+        return f"{between}: {number(100 * inside / total, 4)} % of {total:,}; {below:,} below, {above:,} above."
+
     # Words.
 
     def _sentence(self, inspection: Inspection, shown: Histogram) -> str:
-        weights = inspection.histogram
-        what = "Mean" if weights.weights is not None else "Decoded mean"
-        parts = [f"{what} {beside(weights.mean, weights.std)} ± {number(weights.std)}"]
-        if shown.weights is None:
+        main = next(iter(shown.counts))
+        what = {"original": "Mean", "decoded": "Decoded mean", "error": "Mean error"}[main]
+        unit = {CODE: " codes", STEPS: " steps"}.get(self._unit, "")
+        parts = [f"{what} {beside(shown.mean, shown.std)} ± {number(shown.std)}{unit}"]
+        if self._at.title:
+            parts.insert(0, self._at.title.capitalize())
+        clipped = inspection.metrics.clipped
+        if self._at.rows is None and self._unit == CODE and clipped > 0:
+            parts.append(f"{number(100 * clipped, 2)} % beyond the end levels")
+        if inspection.weights is None:
             parts.append("this file holds codes only: attach the original to compare")
         return "; ".join(parts) + "."
 
-    def _beyond(self, inspection: Inspection) -> str:
+    def _beyond(self) -> str:
         """How many values the axis leaves out: they are never piled up at its ends."""
-        shown, size = self._histogram(inspection), math.prod(inspection.quantized.shape)
-        counts = {"original": shown.weights, "decoded": shown.decoded}
-        left_out = [(size - int(c.sum()), name) for name, c in counts.items() if c is not None]
-        words = [f"{n:,} {name}" for n, name in left_out if n]
+        assert self._whole is not None
+        words = [f"{sum(n):,} {name}" for name, n in self._whole.outside.items() if sum(n)]
         return f" Beyond the axis: {', '.join(words)}." if words else ""
 
-    def tell(self, inspection: Inspection, at: QPointF) -> str:
-        """The bin under the cursor and its counts."""
+    def tables(self) -> tuple[Table, ...]:
+        """The bins in view, as they are drawn."""
         shown = self._shown
-        if shown is None:
+        if shown is None or self.inspection is None:
+            return ()
+        low, high = self.plot.box.viewRange()[0]
+        first = max(0, int(np.searchsorted(shown.edges, low, "right")) - 1)
+        last = min(shown.edges.size - 1, int(np.searchsorted(shown.edges, high, "left")))
+        names = {name: name.capitalize() for name in shown.counts}
+        ends = Column("from", "From", ".6g"), Column("to", "To", ".6g")
+        columns = (*ends, *(Column(name, title, ",") for name, title in names.items()))
+        edges = shown.edges[first : last + 1].tolist()
+        counts = (shown.counts[name][first:last].tolist() for name in names)
+        rows = tuple(zip(edges[:-1], edges[1:], *counts, strict=True))
+        return (Table(f"Histogram, {AXES[self._unit]}", columns, rows),)
+
+    # Places.
+
+    def locate(self, plot: Plot, at: QPointF) -> Spot | None:
+        """A value alone: there is no telling which of the weights has it."""
+        axis = self._unit
+        if self._shown is not None and "error" in self._shown.counts and len(self._shown.counts) == 1:
+            return Spot(steps=at.x()) if axis == STEPS else Spot(error=at.x())
+        if axis == CODE and self.inspection is not None:
+            first, last = self.inspection.scheme.code_range
+            return Spot(code=min(max(round(at.x()), first), last), units=at.x())
+        return Spot(value=at.x())
+
+    def _place(self, spot: Spot | None) -> float | None:
+        """Where a place lies on the axis."""
+        if spot is None:
+            return None
+        axis = self._unit
+        if axis == CODE:
+            return spot.units if spot.units is not None else spot.code
+        return spot.value if axis == WEIGHT else spot.error if axis == ERROR else spot.steps
+
+    def mark(self, spot: Spot | None) -> None:
+        """The middle of the bin, or the value itself where it is known."""
+        self.plot.mark(self._place(spot))
+
+    def show_pin(self, spot: Spot | None) -> None:
+        """Another row or group is to be counted."""
+        if self._scope.currentIndex() != LAYER and self._scope_now() != self._at:
+            self.redraw(keep=False)
+
+    def tell(self, spot: Spot) -> str:
+        """The bin that the value lies in, and its counts."""
+        shown, x = self._shown, self._place(spot)
+        if shown is None or x is None or not shown.edges[0] <= x <= shown.edges[-1]:
             return ""
-        bins = shown.decoded.size
-        index = int((at.x() - shown.edges[0]) / (shown.edges[-1] - shown.edges[0]) * bins)
-        index = min(max(index, 0), bins - 1)
+        bins = shown.edges.size - 1
+        index = min(max(int((x - shown.edges[0]) / (shown.edges[1] - shown.edges[0])), 0), bins - 1)
         low, high = shown.edges[index : index + 2]
-        self.plot.mark((low + high) / 2)
         text = f"{beside(low, high - low, 2)} … {beside(high, high - low, 2)}:  "
-        if shown.weights is not None:
-            text += f"{shown.weights[index]:,} original, "
-        return text + f"{shown.decoded[index]:,} decoded"
+        return text + ", ".join(f"{counts[index]:,} {name}" for name, counts in shown.counts.items())
+
+
+def _codes(inspection: Inspection) -> np.ndarray:
+    first, last = inspection.scheme.code_range
+    return np.arange(first, last + 1)
 
 
 def _range(shown: Histogram) -> tuple[float, float]:
     """The ends of the axis; room around the value of weights that are all the same."""
     low, high = float(shown.edges[0]), float(shown.edges[-1])
-    if high - low > max(1.01e-12, 1e-9 * abs(low)):
+    if high - low > max(1.01e-12, 1e-9 * abs(low)) and math.isfinite(high - low):
         return low, high
     room = abs(low) or 1.0
     return low - room, low + room

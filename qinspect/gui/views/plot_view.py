@@ -1,32 +1,55 @@
-"""What views made of plots share: a plot, a line of text below it, and a message where there is nothing to draw."""
+"""What views made of plots share: a plot, a line of text below it, a message where there is nothing to draw.
+
+And what ties them together: a place under the cursor of one is marked in all, and so are selection and zoom.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QPointF, QSize, Qt
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
+from qinspect import analysis
 from qinspect.gui.axes import small_font
 from qinspect.gui.frame import ElidedLabel
+from qinspect.gui.image import ImagePlot
+from qinspect.gui.linked import Extent, Linked, Spot
 from qinspect.gui.plots import Plot
+from qinspect.gui.probe import Probe
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.view import View
-from qinspect.quant.layout import matrix_shape
 from qinspect.session import Inspection
+
+if TYPE_CHECKING:
+    from qinspect.gui.controller import Controller
+    from qinspect.gui.details import Details
 
 NO_REFERENCE = "This file holds codes only; attach the original to see errors."
 
 
 class PlotView(View):
-    """A view of one or several plots, of which one is seen. A subclass draws, and tells what is under the cursor."""
+    """A view of one or several plots, of which one is seen. A subclass says what it wants to know, and draws it.
+
+    It also tells what a place on its plot means (`locate`), what it has to say of a place (`tell`), and marks it.
+    """
 
     def __init__(self, *plots: Plot) -> None:
         super().__init__()
         self.inspection: Inspection | None = None
+        self.probe: Probe | None = None
         self.plots = plots
         self.hint = ""
+        self.linked = Linked(self)  # of its own, until it is attached
+        self._details: Details | None = None
+        self._coming: Inspection | None = None  # drawn as soon as enough is known of it
+        self._keep = True
+        self._spot: Spot | None = None
+        self._pointing = False
         self.readout = ElidedLabel()
         self.readout.setObjectName("muted")
         self.readout.setFont(small_font())
@@ -37,14 +60,14 @@ class PlotView(View):
         self.message.setMargin(16)
         self._plots = QStackedLayout()
         drawing = QWidget()
-        column = QVBoxLayout(drawing)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(self._plots, 1)
-        row = QHBoxLayout()
-        row.setContentsMargins(6, 0, 6, 0)
-        row.addWidget(self.readout)
-        column.addLayout(row)
+        self.column = QVBoxLayout(drawing)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.setSpacing(0)
+        self.column.addLayout(self._plots, 1)
+        self.foot = QHBoxLayout()
+        self.foot.setContentsMargins(6, 0, 6, 0)
+        self.foot.addWidget(self.readout)
+        self.column.addLayout(self.foot)
         self._pages = QStackedLayout(self)
         self._pages.setContentsMargins(0, 0, 0, 0)
         self._pages.addWidget(self.message)
@@ -52,18 +75,80 @@ class PlotView(View):
         for plot in plots:
             self.add(plot)
             plot.hovered.connect(self._on_hovered)
+            plot.clicked.connect(self._on_clicked)
+            plot.moved.connect(self._on_moved)
             plot.setAccessibleName(f"{self.title} plot")
             plot.set_theme(plot.theme)
         self.setAccessibleName(self.title)
         self.choose(plots[0])
+        self._follow(self.linked)
+
+    def attach(self, controller: Controller) -> None:
+        """Share places with the other views, and have questions answered in the background."""
+        self.linked = controller.linked
+        self._follow(controller.linked)
+        self._details = controller.details
+        controller.details.join(lambda: self.questions(None) if self.isVisible() else ())
+        controller.details.answered.connect(self._on_answered)
+
+    def _follow(self, linked: Linked) -> None:
+        linked.pointed.connect(self._on_pointed)
+        linked.pinned.connect(self._on_pinned)
+        linked.zoomed.connect(self._on_zoomed)
+
+    # What a subclass says.
+
+    @abstractmethod
+    def questions(self, inspection: Inspection | None) -> tuple[analysis.Question, ...]:
+        """What must be known of a layer before it can be drawn, as the view is set now; None is any layer."""
 
     @abstractmethod
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """Draw a layer that has weights; the sentence that says what is seen. With `keep` the range in view stays."""
 
     @abstractmethod
-    def tell(self, inspection: Inspection, at: QPointF) -> str:
-        """What lies under the cursor, in one short line."""
+    def locate(self, plot: Plot, at: QPointF) -> Spot | None:
+        """The place in the layer that lies at these coordinates."""
+
+    @abstractmethod
+    def tell(self, spot: Spot) -> str:
+        """What this view has to say of a place, in one short line; nothing, if it means nothing here."""
+
+    @abstractmethod
+    def mark(self, spot: Spot | None) -> None:
+        """Show where the place lies, wherever the cursor is; None takes the marks away."""
+
+    def show_pin(self, spot: Spot | None) -> None:
+        """Show what is selected."""
+
+    def extent(self, plot: Plot) -> Extent | None:
+        """The part of the layer that is in view; None if that is no matter of rows and columns."""
+        return None
+
+    def zoom_to(self, extent: Extent) -> None:
+        """Bring the same part into view."""
+
+    def actions_offered(self) -> list[QAction]:
+        """Colours and levels of an image."""
+        plot = self.plot_in_front
+        if not isinstance(plot, ImagePlot):
+            return []
+        action = QAction("Colours and &levels…", self)
+        action.triggered.connect(lambda _=False: plot.open_levels())
+        return [action]
+
+    def subject(self) -> str:
+        """Layer and scheme."""
+        return "" if self.inspection is None else f"{self.inspection.info.name} {self.inspection.scheme.label}"
+
+    # Showing.
+
+    @property
+    def plot_in_front(self) -> QWidget:
+        """The plot, or what else is seen in its place."""
+        widget = self._plots.currentWidget()
+        assert widget is not None
+        return widget
 
     def sizeHint(self) -> QSize:
         """The same for every view, whatever it holds."""
@@ -92,76 +177,144 @@ class PlotView(View):
         """Draw a layer; None empties the view and shows `message` in it, with no sentence beside."""
         if inspection is not None and not math.prod(inspection.quantized.shape):
             inspection, message = None, "This tensor has no weights."
-        before, self.inspection = self.inspection, inspection
+        self._coming = inspection
         if inspection is None:
-            self.message.setText(message)
-            self._pages.setCurrentIndex(0)
+            self._show_message(message)
             self.setAccessibleDescription(message)
             self.summarised.emit("")
         else:
-            self._draw(inspection, keep=before is not None and before.info == inspection.info)
+            self._draw_if_known(inspection)
+
+    def _show_message(self, message: str) -> None:
+        """In place of what was drawn, which is forgotten."""
+        self.inspection = self.probe = None
+        for plot in self.plots:
+            plot.forget()
+        self.message.setText(message)
+        self._pages.setCurrentIndex(0)
 
     def redraw(self, *, keep: bool = True) -> None:
         """Draw the same layer anew, after a choice has changed."""
-        if self.inspection is not None:
-            self._draw(self.inspection, keep)
+        if self._coming is not None:
+            self._draw_if_known(self._coming, keep=keep)
 
-    def _draw(self, inspection: Inspection, keep: bool) -> None:
+    def answer(self, question: analysis.Question) -> Any:
+        """What is known of the layer that is drawn."""
+        assert self.inspection is not None
+        return self.inspection.answers[question]
+
+    def _draw_if_known(self, inspection: Inspection, *, keep: bool = True) -> None:
+        """Draw, or first find out what is missing; meanwhile what was drawn before stays, if it is the same layer."""
+        missing = inspection.unanswered(self.questions(inspection))
+        same = self.inspection is not None and self.inspection.info == inspection.info
+        if missing:
+            if self._details is not None:
+                if not same:
+                    self._show_message("Looking at the weights …")
+                self._keep = self._keep and keep
+                self._details.ask(inspection, missing)
+                return
+            inspection.answers.update(analysis.answer(inspection.subject, missing))
         self._pages.setCurrentIndex(1)
-        self.summarise(inspection, self.draw(inspection, keep))
+        keep, self._keep = keep and self._keep and same, True
+        if inspection is not self.inspection:
+            self.inspection, self.probe = inspection, Probe(inspection)
+        self.summarise(self.draw(inspection, keep))
+        self.show_pin(self.linked.pin)
         self.readout.setText(self.hint)
         for plot in self.plots:
             plot.settle()
             plot.follow()
 
-    def summarise(self, inspection: Inspection, sentence: str) -> None:
+    def ask(self, questions: Iterable[analysis.Question]) -> None:
+        """Have more found out of the layer that is drawn; `draw` follows."""
+        if self._details is not None and self.inspection is not None:
+            self._details.ask(self.inspection, questions)
+
+    def _on_answered(self, inspection: Inspection) -> None:
+        if inspection is self._coming and self.isVisible():
+            self._draw_if_known(inspection)
+
+    def summarise(self, sentence: str) -> None:
         """Emit the sentence, marked while it comes from a sample of rows."""
-        sentence = f"≈ {sentence}" if inspection.part < 1 else sentence
+        if self.inspection is not None and self.inspection.part < 1:
+            sentence = f"≈ {sentence}"
         self.setAccessibleDescription(sentence)
         self.summarised.emit(sentence)
 
+    # Following.
+
+    def _sender(self) -> Plot | None:
+        """The plot that a signal comes from, while there is something drawn."""
+        drawn = self.inspection is not None
+        return next((plot for plot in self.plots if drawn and plot is self.sender()), None)
+
     def _on_hovered(self, at: QPointF | None) -> None:
-        if self.inspection is not None and self._plots.currentWidget() is self.sender():
-            self.readout.setText(self.hint if at is None else self.tell(self.inspection, at))
+        plot = self._sender()
+        if plot is None or plot is not self.plot_in_front:
+            return
+        if at is not None:
+            self._pointing = True
+            self._point(self.locate(plot, at))
+            self.linked.point(self._spot, self)
+        elif self._pointing:
+            self._pointing = False
+            self._point(None)
+            self.linked.point(None, self)
+        else:
+            self._point(self._spot)  # what was drawn anew is marked anew
+
+    def _on_pointed(self, spot: Spot | None, view: object) -> None:
+        if view is not self and self.isVisible():
+            self._point(spot)
+
+    def _point(self, spot: Spot | None) -> None:
+        self._spot = spot
+        if self.inspection is None:
+            return
+        self.mark(spot)
+        self.readout.setText((self.tell(spot) if spot is not None else "") or self.hint)
+
+    def _on_clicked(self, at: QPointF) -> None:
+        plot = self._sender()
+        spot = None if plot is None else self.locate(plot, at)
+        if spot is not None:
+            self.linked.select(spot)
+
+    def _on_pinned(self, spot: Spot | None) -> None:
+        if self.inspection is not None:
+            self.show_pin(spot)
+
+    def _on_moved(self) -> None:
+        plot = self._sender()
+        extent = None if plot is None else self.extent(plot)
+        if extent is not None:
+            self.linked.zoom(extent, self)
+
+    def _on_zoomed(self, extent: Extent, view: object) -> None:
+        if view is not self and self.inspection is not None:
+            self.zoom_to(extent)
 
 
-def choice(tip: str, *entries: str) -> QComboBox:
+def choice(title: str, tip: str, *entries: str) -> QComboBox:
     """A small choice for a view's header."""
     box = QComboBox()
     box.addItems(entries)
     box.setToolTip(tip)
-    box.setAccessibleName(tip)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+    box.setAccessibleName(title)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(min(7, max(map(len, entries))))
+    view = box.view()
+    view.setMinimumWidth(view.sizeHintForColumn(0) + 24)
     return box
 
 
-def toggle(text: str, tip: str, *, on: bool = False) -> QToolButton:
+def toggle(text: str, title: str, tip: str, *, on: bool = False) -> QToolButton:
     """A small button for a view's header that stays down."""
     button = QToolButton()
     button.setText(text)
     button.setCheckable(True)
     button.setChecked(on)
     button.setToolTip(tip)
-    button.setAccessibleName(tip)
+    button.setAccessibleName(title)
     return button
-
-
-def row_spacing(inspection: Inspection) -> float:
-    """How many rows of the layer each row of the inspection stands for: more than 1 in a preview of a sample."""
-    rows = matrix_shape(inspection.quantized.shape)[0]
-    return matrix_shape(inspection.info.shape)[0] / max(1, rows) if inspection.part < 1 else 1.0
-
-
-def row_at(y: float, spacing: float, rows: int) -> int:
-    """The row of the inspection drawn at `y`."""
-    return min(max(math.floor((y + 0.5) / spacing), 0), rows - 1)
-
-
-def row_number(row: int, spacing: float) -> int:
-    """The number in the layer of a row of the inspection (`analysis.sample_rows` takes evenly spread ones)."""
-    return row * max(1, int(spacing))
-
-
-def row_centre(row: int, spacing: float) -> float:
-    """Where a row of the inspection is drawn."""
-    return (row + 0.5) * spacing - 0.5

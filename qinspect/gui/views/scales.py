@@ -1,8 +1,9 @@
-"""The parameters of every group: where scales are large, and how much they differ."""
+"""The parameters of every group and how well they serve: where scales are large, and which groups suffer."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -10,155 +11,373 @@ import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
+from qinspect import analysis
 from qinspect import figures as fmt
+from qinspect.gui import pooling as pools
 from qinspect.gui.axes import Axis, number, plain
-from qinspect.gui.image import OVERVIEW, Crop, ImagePlot, crop, limits, pooled, sequential, spread
+from qinspect.gui.colours import Kind, Look, limits
+from qinspect.gui.image import OVERVIEW, ImagePlot
+from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.plots import ZOOM_HINT, Plot
-from qinspect.gui.views.plot_view import PlotView, choice, row_at, row_centre, row_number, row_spacing, toggle
+from qinspect.gui.pooling import Crop, crop
+from qinspect.gui.strips import Strip
+from qinspect.gui.views.plot_view import PlotView, choice, toggle
 from qinspect.session import Inspection
+from qinspect.tables import Column, Table
 
-NAMES = ("scale", "minimum", "step")
+SHAPE_BINS = 64
 
-SPREAD = 99.0
-"""Colours leave out 1 % at either end: a single odd group would hide all differences."""
+
+LOOK = Look("viridis", percent=99.0)
+"""A single odd group would hide all differences."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Something that every group has one of. `source` is "scales" or the question whose answer has it."""
+
+    title: str
+    field: str
+    question: analysis.Question | None = None
+    unit: str = ""
+    look: Look = LOOK
+    pool: pools.Pool = pools.largest
+    pooled: str = "the largest"
+
+
+_ERRORS, _CODES = analysis.GroupErrors(), analysis.GroupCodes()
+_COUNT = Look("inferno", Kind.MAGNITUDE)
+
+PARAMETERS = (
+    Parameter("scale", "scale"),
+    Parameter("minimum", "minimum"),
+    Parameter("range", "range"),
+    Parameter("step", "step"),
+    Parameter("SQNR", "sqnr_db", _ERRORS, "dB", pool=pools.least, pooled="the least"),
+    Parameter("RMSE", "rmse", _ERRORS),
+    Parameter("largest error", "max_error", _ERRORS),
+    Parameter("clipped weights", "clipped", _ERRORS, look=_COUNT),
+    Parameter("codes used", "used", _CODES, pool=pools.least, pooled="the least"),
+    Parameter("entropy", "entropy", _CODES, "bits", pool=pools.least, pooled="the least"),
+)  # fmt: skip
 
 
 class ScalesView(PlotView):
-    """A heat map of one parameter, a curve where there is one set a row, a number where there is one in all."""
+    """A heat map of one parameter, a curve where there is one set a row, numbers where there is one in all."""
 
     name: ClassVar[str] = "scales"
     title: ClassVar[str] = "Scales"
     order: ClassVar[int] = 30
 
     def __init__(self) -> None:
-        self._map = ImagePlot("group along the row", "row")
-        self._curve = Plot(Axis("bottom", "row", integer=True), Axis("left", "scale"), zooms=(True, False))
-        super().__init__(self._map, self._curve)
+        self.map = ImagePlot("group along the row", "row", PARAMETERS[0].look)
+        self.curve = Plot(Axis("bottom", "row", integer=True), Axis("left", "scale"), zooms=(True, False))
+        self._shape = Strip(self.curve, "right")
+        self.curve.plotItem.layout.addItem(self._shape, 2, 3)
+        super().__init__(self.map, self.curve)
         self._line = pg.PlotDataItem(autoDownsample=True, downsampleMethod="peak", clipToView=True)
-        self._curve.addItem(self._line)
+        self.curve.addItem(self._line)
         self._single = QLabel(alignment=Qt.AlignmentFlag.AlignCenter)
         self.add(self._single)
-        self._which = choice("Which parameter is shown", *NAMES)
-        self._full = toggle("max", "Colours reach the very largest value, not only the middle 98 % of the groups")
+        self._which = choice("Parameter", "Which parameter is shown", *(each.title for each in PARAMETERS))
+        self._sort = toggle("sort", "Sort rows", "Rows in the order of their mean, the largest first")
         self._which.currentIndexChanged.connect(lambda _: self.redraw())
-        self._full.toggled.connect(lambda _: self.redraw())
-        self._map.cropped.connect(self._on_cropped)
+        self._sort.toggled.connect(lambda _: self.redraw())
+        self.map.cropped.connect(self._on_cropped)
+        self._values = np.zeros((0, 0), np.float32)
+        self._order: np.ndarray | None = None
 
     def controls(self) -> list[QWidget]:
-        """The parameter and the range of colours."""
-        return [self._which, self._full]
+        """The parameter and the order of rows."""
+        return [self._which, self._sort]
 
-    def draw(self, inspection: Inspection, keep: bool) -> str:
-        """As a map, a curve or a number."""
-        name = self._offer(inspection)
-        values = inspection.scales.values[name]
-        self._full.setEnabled(min(values.shape) > 1)
-        if values.size == 1:
-            self._draw_single(inspection)
-        elif min(values.shape) == 1:
-            self._draw_curve(inspection, name, values.reshape(-1), keep)
-        else:
-            self._draw_map(inspection, name, values, keep)
-        return self._sentence(inspection, name, values)
+    @property
+    def _parameter(self) -> Parameter:
+        """The one shown: what was chosen, where this layer has it."""
+        return next(each for each in PARAMETERS if each.title == self._which.currentText())
 
-    def _offer(self, inspection: Inspection) -> str:
-        """The parameter shown: what was chosen, where this scheme has it (uneven levels have no one step)."""
-        chosen, offered = self._which.currentText(), list(inspection.scales.values)
+    def questions(self, inspection: Inspection | None) -> tuple[analysis.Question, ...]:
+        """What the parameter comes from."""
+        question = self._parameter.question
+        return () if question is None else (question,)
+
+    # Drawing.
+
+    def show_inspection(self, inspection: Inspection | None, message: str = "") -> None:
+        """Offer what this layer has before asking for it."""
+        if inspection is not None:
+            self._offer(inspection)
+        super().show_inspection(inspection, message)
+
+    def _offer(self, inspection: Inspection) -> None:
+        """Uneven levels have no one step, errors need the originals, and codes are counted where groups are runs."""
+        layout = inspection.scheme.layout(inspection.quantized.shape)
+        lacking = set() if "step" in inspection.scales.values else {"step"}
+        if inspection.weights is None:
+            lacking |= {each.title for each in PARAMETERS if each.question == _ERRORS}
+        if not layout.local:
+            lacking |= {each.title for each in PARAMETERS if each.question == _CODES}
+        offered = [each.title for each in PARAMETERS if each.title not in lacking]
         if offered != [self._which.itemText(at) for at in range(self._which.count())]:
+            chosen = self._which.currentText()
             self._which.blockSignals(True)
             self._which.clear()
             self._which.addItems(offered)
             self._which.setCurrentIndex(max(0, self._which.findText(chosen)))
             self._which.blockSignals(False)
-        return self._which.currentText()
 
-    def _draw_map(self, inspection: Inspection, name: str, values: np.ndarray, keep: bool) -> None:
-        self.choose(self._map)
-        self._map.quantity = name
-        stretch = row_spacing(inspection)
+    def values_of(self, parameter: Parameter) -> np.ndarray:
+        """The parameter of every group, `[rows, groups]`."""
+        assert self.inspection is not None
+        scales = self.inspection.scales
+        if parameter.question is None:
+            return scales.values[parameter.field]
+        found: np.ndarray = getattr(self.answer(parameter.question), parameter.field)
+        return found.reshape(scales.shape)
+
+    def draw(self, inspection: Inspection, keep: bool) -> str:
+        """As a map, a curve or a number."""
+        parameter = self._parameter
+        values = self._values = self.values_of(parameter)
+        self._sort.setEnabled(values.shape[0] > 1)
+        self._order = self._sorted(values) if self._sort.isChecked() and values.shape[0] > 1 else None
+        if values.size == 1:
+            self._draw_single()
+        elif min(values.shape) == 1:
+            self._draw_curve(parameter, keep)
+        else:
+            self._draw_map(parameter, keep)
+        return self._sentence(parameter)
+
+    @staticmethod
+    def _sorted(values: np.ndarray) -> np.ndarray:
+        """Rows by their mean, the largest first."""
+        finite = np.where(np.isfinite(values), values, np.float32(0))
+        return np.argsort(-finite.mean(axis=1, dtype=np.float64), kind="stable")
+
+    @property
+    def _row_axis(self) -> str:
+        return "row" if self._order is None else "row by rank"
+
+    def _draw_map(self, parameter: Parameter, keep: bool) -> None:
+        assert self.probe is not None
+        self.choose(self.map)
+        self.map.set_standard(parameter.look)
+        self.map.quantity = f"{parameter.title}, {parameter.unit}" if parameter.unit else parameter.title
+        self.map.left.describe(self._row_axis, integer=True)
+        values = self._values if self._order is None else self._values[self._order]
+        stretch = self.probe.spacing
 
         def source(view: QRectF, per_pixel: tuple[float, float]) -> Crop:
-            return crop(values, view, per_pixel, stretch=stretch)
+            return crop(values, view, per_pixel, stretch=stretch, pool=parameter.pool)
 
         # As pooled as in a picture of the whole, which pooling makes brighter than single groups are.
-        overview, _ = pooled(values, *(-(-size // OVERVIEW) for size in values.shape))
-        levels = limits(values) if self._full.isChecked() else spread(overview, SPREAD)
+        overview, _ = parameter.pool(values, *(-(-size // OVERVIEW) for size in values.shape))
         shape = round(values.shape[0] * stretch), values.shape[1]
-        self._map.show_matrix(shape, source, levels, sequential(), keep=keep)
+        self.map.show_matrix(shape, source, overview, keep=keep)
         self._say_pooling()
 
     def _say_pooling(self) -> None:
-        found = self._map.crop
+        found = self.map.crop
         if found is None or found.cell == (1, 1):
             self.hint = ZOOM_HINT
         else:
-            self.hint = f"Each pixel: the largest of {fmt.shape(found.cell)} groups."
+            self.hint = f"Each pixel: {self._parameter.pooled} of {fmt.shape(found.cell)} groups."
 
     def _on_cropped(self) -> None:
         self._say_pooling()
-        self._map.follow()
+        self.map.follow()
 
-    def _draw_curve(self, inspection: Inspection, name: str, values: np.ndarray, keep: bool) -> None:
-        self.choose(self._curve)
-        by_row = inspection.scales.values[name].shape[1] == 1
+    def _draw_curve(self, parameter: Parameter, keep: bool) -> None:
+        assert self.inspection is not None and self.probe is not None
+        self.choose(self.curve)
+        by_row = self._values.shape[1] == 1
         self.hint = ZOOM_HINT
-        self._curve.bottom.describe("row" if by_row else inspection.scales.across, plain, integer=True)
-        self._curve.left.describe(name)
-        spacing = row_spacing(inspection) if by_row else 1.0
+        self.curve.bottom.describe(self._row_axis if by_row else self.inspection.scales.across, plain, integer=True)
+        self.curve.left.describe(f"{parameter.title}, {parameter.unit}" if parameter.unit else parameter.title)
+        values = (self._values if self._order is None else self._values[self._order]).reshape(-1)
+        spacing = self.probe.spacing if by_row else 1.0
         dots = values.size <= 64
-        theme = self._curve.theme
+        theme = self.curve.theme
         self._line.setData(
-            (np.arange(values.size) + 0.5) * spacing - 0.5, values, pen=pg.mkPen(theme.accent),
+            (np.arange(values.size) + 0.5) * spacing - 0.5, values.astype(np.float64), pen=pg.mkPen(theme.accent),
             symbol="o" if dots else None, symbolSize=5, symbolBrush=theme.accent, symbolPen=None, antialias=True,
         )  # fmt: skip
         low, high = limits(values)
         low = 0.0 if 0 < low < 0.5 * high else low
         room = 0.06 * (high - low) or max(abs(low) * 0.1, 1e-12)
-        content = QRectF(-0.5, low - room * (low != 0), values.size * spacing, 1)
-        self._curve.set_content(content, least=(min(8.0, content.width()), 0), keep=keep)
-        self._curve.set_heights(low - room * (low != 0), high + room)
+        low, high = low - room * (low != 0), high + room
+        content = QRectF(-0.5, low, values.size * spacing, 1)
+        self.curve.set_content(content, least=(min(8.0, content.width()), 0), keep=keep)
+        self.curve.set_heights(low, high)
+        finite = values[np.isfinite(values)]
+        counts = np.histogram(finite, SHAPE_BINS, (low, high))[0].astype(np.float32)
+        self._shape.set(np.sqrt(counts), (high - low) / SHAPE_BINS, low)
+        self._shape.set_shown(self.curve.width() > 230)
 
-    def _draw_single(self, inspection: Inspection) -> None:
+    def _draw_single(self) -> None:
+        assert self.inspection is not None
         self.choose(self._single)
         self.hint = ""
-        theme = self._map.theme
-        values = {name: float(array.flat[0]) for name, array in inspection.scales.values.items()}
-        name = self._which.currentText()
-        rest = " &nbsp;·&nbsp; ".join(f"{other} {number(value, 4)}" for other, value in values.items() if other != name)
+        theme, shown = self.map.theme, self._parameter
+        known = [each for each in PARAMETERS if self._which.findText(each.title) >= 0]
+        rest = " &nbsp;·&nbsp; ".join(
+            f"{each.title} {_text(each, float(self.values_of(each).flat[0]))}"
+            for each in known
+            if each != shown and (each.question is None or each.question in self.inspection.answers)
+        )
         self._single.setText(
-            f"<p style='color:{theme.muted}; margin:0'>one {name} for the whole tensor</p>"
-            f"<p style='font-size:30px; color:{theme.text}; margin:6px'>{number(values[name], 4)}</p>"
+            f"<p style='color:{theme.muted}; margin:0'>one {shown.title} for the whole tensor</p>"
+            f"<p style='font-size:30px; color:{theme.text}; margin:6px'>{_text(shown, float(self._values.flat[0]))}</p>"
             f"<p style='color:{theme.muted}; margin:0'>{rest}</p>"
         )
 
-    def _sentence(self, inspection: Inspection, name: str, values: np.ndarray) -> str:
+    # Words.
+
+    def _sentence(self, parameter: Parameter) -> str:
+        assert self.inspection is not None and self.probe is not None
+        values = self._values
         if values.size == 1:
-            return f"One {name} for the whole tensor: {number(float(values.flat[0]), 4)}."
-        low, high = limits(values)
+            return f"One {parameter.title} for the whole tensor: {_text(parameter, float(values.flat[0]))}."
         finite = values[np.isfinite(values)]
+        low, high = limits(values)
         middle = float(np.median(finite)) if finite.size else math.nan
         rows, across = values.shape
-        if inspection.scales.down:
-            rows = round(rows * row_spacing(inspection))
+        if self.inspection.scales.down:
+            rows = self.probe.layer_rows
         sets = f"{fmt.shape((rows, across))} groups" if min(rows, across) > 1 else f"{rows * across:,} sets"
-        return f"{name.capitalize()} {number(low)} … {number(high)}, median {number(middle)}; {sets}."
+        title = parameter.title if parameter.title[0].isupper() else parameter.title.capitalize()
+        numbers = f"{number(low)} … {number(high)}{f' {parameter.unit}' * bool(parameter.unit)}"
+        return f"{title} {numbers}, median {number(middle)}; {sets}."
 
-    def tell(self, inspection: Inspection, at: QPointF) -> str:
-        """The group under the cursor and its parameters."""
-        values = inspection.scales.values
-        rows, groups = values["scale"].shape
-        spacing = row_spacing(inspection)
-        if min(rows, groups) > 1:
-            row, group = row_at(at.y(), spacing, rows), row_at(at.x(), 1, groups)
-            where = f"row {row_number(row, spacing)}, group {group}"
-            self._map.mark(group, row_centre(row, spacing))
+    def tables(self) -> tuple[Table, ...]:
+        """All that is known of the groups, in the order that is seen."""
+        inspection, probe = self.inspection, self.probe
+        if inspection is None or probe is None:
+            return ()
+        answers = inspection.answers
+        offered = [each for each in PARAMETERS if self._which.findText(each.title) >= 0]
+        known = [each for each in offered if each.question is None or each.question in answers]
+        rows, groups = inspection.scales.shape
+        order = np.arange(rows) if self._order is None else self._order
+        place = Column("row", "Row", "d"), Column("group", "Group", "d")
+        if not inspection.scales.down:
+            place = Column("row", "Row", "d"), Column("channel", inspection.scales.across.split()[0].capitalize(), "d")
+        columns = (*place, *(Column(each.field, each.title.capitalize(), ".6g") for each in known))
+        numbers = [probe.number(int(row)) for row in order]
+        cells = (self.values_of(each)[order].reshape(-1).tolist() for each in known)
+        where = np.repeat(numbers, groups).tolist(), np.tile(np.arange(groups), rows).tolist()
+        return (Table("Groups", columns, tuple(zip(*where, *cells, strict=True))),)
+
+    # Places.
+
+    def _group(self, spot: Spot) -> tuple[int, int] | None:
+        """Row and column in the map of the group that a place lies in."""
+        probe, shape = self.probe, self._values.shape
+        if probe is None or spot.row is None:
+            return None
+        index = probe.index(spot.row)
+        if spot.cols is None:
+            return (index, 0) if shape[1] == 1 else None
+        run = probe.run_of(index, spot.cols[0])[0]
+        if spot.cols[1] > probe.run_of(index, spot.cols[0])[2]:
+            return (index, 0) if shape[1] == 1 and shape[0] > 1 else None
+        return divmod(run, shape[1]) if shape[1] else None
+
+    def _drawn_row(self, row: int) -> int:
+        return row if self._order is None else int(np.flatnonzero(self._order == row)[0])
+
+    def locate(self, plot: Plot, at: QPointF) -> Spot | None:
+        """The group there."""
+        probe, groups = self.probe, self._values.shape[1]
+        assert probe is not None
+        if plot is self.map:
+            row, group = probe.at(at.y()), min(max(math.floor(at.x() + 0.5), 0), groups - 1)
         elif groups == 1:
-            row, group = row_at(at.x(), spacing, rows), 0
-            where = f"row {row_number(row, spacing)}"
-            self._curve.mark(row_centre(row, spacing))
+            row, group = probe.at(at.x()), 0
         else:
-            row, group = 0, row_at(at.x(), 1, groups)
-            where = f"{inspection.scales.across.split()[0]} {group}"
-            self._curve.mark(group)
-        said = ", ".join(f"{name} {number(float(array[row, group]), 4)}" for name, array in values.items())
-        return f"{where}:  {said}"
+            return self._channel(min(max(math.floor(at.x() + 0.5), 0), groups - 1))
+        if self._order is not None:
+            row = int(self._order[row])
+        runs = max(1, probe.layout.runs_per_row)
+        first = min(group * probe.layout.run, probe.cols - 1) if runs > 1 else 0
+        return Spot(probe.number(row), probe.run_of(row, first)[1:])
+
+    def _channel(self, number: int) -> Spot | None:
+        """The first weights of a channel of another axis."""
+        assert self.probe is not None
+        line = number * self.probe.layout.line
+        row, col = divmod(line, max(1, self.probe.cols))
+        return Spot(self.probe.number(row), self.probe.run_of(row, col)[1:])
+
+    def mark(self, spot: Spot | None) -> None:
+        """The group, or its place on the curve."""
+        group = None if spot is None else self._group(spot)
+        for plot in self.plots:
+            plot.mark()
+        self.map.mark_cells(self._cells(group))
+        if group is None or self.probe is None:
+            return
+        row, col = self._drawn_row(group[0]), group[1]
+        if self.plot_in_front is self.map:
+            self.map.mark(col, self.probe.centre(row))
+        elif self._values.shape[1] == 1:
+            self.curve.mark(self.probe.centre(row))
+        else:
+            self.curve.mark(col)
+
+    def show_pin(self, spot: Spot | None) -> None:
+        """A frame around the selected group."""
+        self.map.pin_cells(self._cells(None if spot is None else self._group(spot)))
+
+    def _cells(self, group: tuple[int, int] | None) -> QRectF | None:
+        if group is None or self.probe is None:
+            return None
+        spacing = self.probe.spacing
+        centre = self.probe.centre(self._drawn_row(group[0]))
+        return QRectF(group[1] - 0.5, centre - spacing / 2, 1, spacing)
+
+    def extent(self, plot: Plot) -> Extent | None:
+        """Groups stand for their columns."""
+        assert self.probe is not None
+        (x0, x1), (y0, y1) = plot.box.viewRange()
+        run = self.probe.layout.run
+        if plot is self.curve:
+            return Extent((x0, x1)) if self._values.shape[1] == 1 and self._order is None else None
+        cols = (x0 + 0.5) * run - 0.5, min((x1 + 0.5) * run, self.probe.cols) - 0.5
+        return Extent((y0, y1) if self._order is None else None, cols)
+
+    def zoom_to(self, extent: Extent) -> None:
+        """The groups of the columns in view."""
+        if self.probe is None:
+            return
+        run, rows = self.probe.layout.run, extent.rows if self._order is None else None
+        if self.plot_in_front is self.map:
+            cols = None if extent.cols is None else tuple((x + 0.5) / run - 0.5 for x in extent.cols)
+            self.map.look_at(cols, rows)  # type: ignore[arg-type]
+        elif self._values.shape[1] == 1:
+            self.curve.look_at(rows)
+
+    def tell(self, spot: Spot) -> str:
+        """The group and its parameters."""
+        group, probe, inspection = self._group(spot), self.probe, self.inspection
+        if group is None or probe is None or inspection is None:
+            return ""
+        scales = inspection.scales
+        if not scales.down:
+            where = f"{scales.across.split()[0]} {group[1]}"
+        else:
+            where = f"row {probe.number(group[0])}" + f", group {group[1]}" * (self._values.shape[1] > 1)
+        said = [f"{name} {number(float(array[group]), 4)}" for name, array in scales.values.items() if name != "range"]
+        if self._parameter.question is not None or self._parameter.field == "range":
+            said.insert(0, f"{self._parameter.title} {_text(self._parameter, float(self._values[group]))}")
+        return f"{where}:  {', '.join(said)}"
+
+
+def _text(parameter: Parameter, value: float) -> str:
+    """A value with its unit."""
+    if math.isinf(value) and parameter.unit == "dB":
+        return "exact"
+    whole = parameter.field in ("clipped", "used")
+    text = f"{value:,.0f}" if whole else number(value, 4)
+    return f"{text} {parameter.unit}".rstrip()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Signal
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QWidget
 
 from qinspect.gui.theme import Theme
 from qinspect.registry import Registry
 from qinspect.session import Inspection
+from qinspect.tables import Table
 
 if TYPE_CHECKING:
     from qinspect.gui.controller import Controller
@@ -36,9 +38,27 @@ class View(QWidget):
     def attach(self, controller: Controller) -> None:
         """Called once, before anything is shown: whose signals to follow, and whom to ask for changes."""
 
+    wanted = Signal()
+    """Someone asks, from within another view, to see this one."""
+
     def controls(self) -> list[QWidget]:
-        """Small widgets for the header (a choice of what is shown, linear or logarithmic …)."""
+        """Small widgets for the header, the most important first (what is shown, linear or logarithmic …).
+
+        Each has an accessible name, under which it is also found in the view's menu.
+        """
         return []
+
+    def actions_offered(self) -> list[QAction]:
+        """What else the menu of the view offers now."""
+        return []
+
+    def subject(self) -> str:
+        """What is shown, for captions and names of files; nothing while there is nothing to see."""
+        return ""
+
+    def tables(self) -> tuple[Table, ...]:
+        """The values behind the picture, as they are seen."""
+        return ()
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
