@@ -14,6 +14,7 @@ from qinspect import analysis
 from qinspect.compare import match
 from qinspect.errors import FormatError, QInspectError, SchemeError
 from qinspect.findings import Case, Finding, find
+from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.network import Network, accuracy, decoded, find_test_set, load_test_set
 from qinspect.quant.lazy import Weights
@@ -316,6 +317,8 @@ class Session:
         """Take over the originals that packed layers are compared with."""
         if self.reference is not None:
             self.reference.close()
+        if self.checkpoint is not None and reference is not None:
+            reference = align(reference, self.checkpoint)
         self.reference, self.originals = reference, {}
         if self.checkpoint is not None and reference is not None:
             self.originals = {pair.a.name: pair.b.name for pair in match(self.checkpoint, reference).pairs}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -52,6 +52,25 @@ class TensorInfo:
         return self.dtype in FLOATING and len(self.shape) >= 2 and self.size > 0 and self.qtype is None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor stands in a file of another format: its `name` there, or a numbered `entry` of that tensor.
+
+    `heads` is not 0 where rows of attention heads may be in another order (`align.Part`).
+    """
+
+    name: str
+    heads: int = 0
+    entry: int | None = None
+
+
+class Naming(Protocol):
+    """The names of a format that has its own for the tensors of well-known networks."""
+
+    def place(self, name: str) -> Place | None:
+        """Where the tensor is that is called `name` elsewhere; None if nothing is known of it."""
+
+
 class Checkpoint(ABC):
     """An open checkpoint file: headers in memory, weights loaded one tensor at a time. Use as a context manager."""
 
@@ -61,6 +80,8 @@ class Checkpoint(ABC):
     infos: tuple[TensorInfo, ...]
     aliases: Mapping[str, str] = MappingProxyType({})
     """What other formats call tensors of this one, by their name here, where that is known."""
+    naming: Naming | None = None
+    """How names of other formats become those of this one (`align.align`); None where tensors are called as usual."""
     notes: tuple[str, ...] = ()
     """What a person should know of this file, one sentence each (assumed group size, refused pickle globals …)."""
 

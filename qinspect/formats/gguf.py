@@ -14,6 +14,7 @@ from qinspect.formats.checkpoint import Checkpoint, Reader, TensorInfo
 from qinspect.formats.dtypes import stored_nbytes
 from qinspect.formats.ggml import TYPES, Blocks, blocks_of
 from qinspect.formats.gguf_header import MAGIC, Entry, Header, scan
+from qinspect.formats.gguf_names import GGUFNaming
 from qinspect.formats.sharded import ShardedCheckpoint
 from qinspect.formats.stored import PackedSource, Source, Span, StoredCheckpoint, WatchedFile, truncated
 from qinspect.quant.layout import matrix_shape
@@ -93,7 +94,9 @@ def _open(path: Path) -> StoredCheckpoint:
         tensors = list(_tensors(file, header, notes))
         name = header.metadata.get("general.architecture")
         title = f"GGUF v{header.version}" + (f" ({printable(name, 40)})" if name else "")
-        return StoredCheckpoint(path, title, tensors, file=file, metadata=header.metadata, notes=notes)
+        opened = StoredCheckpoint(path, title, tensors, file=file, metadata=header.metadata, notes=notes)
+        opened.naming = GGUFNaming(header.metadata)
+        return opened
     except QInspectError as error:
         file.close()
         raise error.within(path=path) from None
@@ -169,7 +172,9 @@ def _joined(first: StoredCheckpoint) -> Checkpoint:
             for info in shards[path.name].infos:
                 if places.setdefault(info.name, path.name) != path.name:
                     raise FormatError("two files of this model hold a tensor of this name", path=path, tensor=info.name)
-        return ShardedCheckpoint(paths[0], places, shards)
+        joined = ShardedCheckpoint(paths[0], places, shards)
+        joined.naming = first.naming
+        return joined
     except QInspectError:
         for opened in shards.values():
             opened.close()

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from qinspect.compare import match
 from qinspect.errors import printable
+from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
 from qinspect.gui.details import Details
@@ -118,14 +119,22 @@ class Controller(QObject):
     def attach(self, path: str | Path) -> None:
         """Open the originals of a packed file, so that its errors are known; `attached` or `failed` follows."""
         if self.packed_infos:
-            self._put_opening(path, self._on_attached)
+            self._put_opening(path, self._on_attached, of=self.session.checkpoint)
         else:
             self.failed.emit("The open file holds no packed layers: there is nothing to attach originals to.")
 
-    def _put_opening(self, path: str | Path, done: Callable[[Checkpoint], None]) -> Job:
+    def _put_opening(
+        self, path: str | Path, done: Callable[[Checkpoint], None], *, of: Checkpoint | None = None
+    ) -> Job:
+        """Open a checkpoint, or the originals `of` another one."""
         self._pause_analysis()
         title = f"Opening {printable(Path(path).name, 40)}"
-        return self.bulk.put(Job(title, lambda _token, _part: open_checkpoint(Path(path)), done, self._on_error))
+
+        def work(_token: object, _part: object) -> Checkpoint:
+            opened = open_checkpoint(Path(path))
+            return opened if of is None else align(opened, of)
+
+        return self.bulk.put(Job(title, work, done, self._on_error))
 
     @property
     def packed_infos(self) -> list[TensorInfo]:

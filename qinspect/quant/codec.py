@@ -27,14 +27,13 @@ def encode(scheme: Scheme, x: np.ndarray, layout: Layout, first: int, grid: Grid
 def boundaries(table: np.ndarray) -> np.ndarray:
     """The midpoints of neighbouring levels, rounded down to float32: a float32 above one is nearer to the upper level.
 
-    Filled up with infinity to a multiple of four. Of equal levels only the lowest is ever taken.
+    Of equal levels only the lowest is ever taken.
     """
     exact = (table[:-1].astype(np.float64) + table[1:]) / 2
     middle = exact.astype(np.float32)
     middle = np.where(middle > exact, np.nextafter(middle, np.float32(-np.inf)), middle)
     middle[table[:-1] == table[1:]] = np.inf
-    middle = np.minimum.accumulate(middle[::-1])[::-1]
-    return np.append(middle, np.full(-middle.size % 4, np.inf, np.float32))
+    return np.asarray(np.minimum.accumulate(middle[::-1])[::-1])
 
 
 def decode(scheme: Scheme, found: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> None:
@@ -43,5 +42,7 @@ def decode(scheme: Scheme, found: np.ndarray, layout: Layout, first: int, grid: 
     if grid.table is None:
         low = scheme.code_range[0]
         kernels.decode_affine(found, line, run, first, grid.scale, grid.zero, grid.offset, low, out)
+    elif grid.even:
+        kernels.decode_linear(found, line, run, first, grid.scale, grid.offset, grid.table.size - 1, out)
     else:
         kernels.decode_table(found, line, run, first, grid.scale, grid.offset, grid.table, out)

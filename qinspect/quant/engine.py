@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from qinspect.errors import SchemeError
-from qinspect.quant import kernels, metrics
+from qinspect.quant import error_kernels, metrics
 from qinspect.quant.blocks import Matrix, map_blocks, scratch
 from qinspect.quant.fitting import Fitted
 from qinspect.quant.layout import Layout
 from qinspect.quant.packing import DigitPacking
-from qinspect.quant.sample import NotFiniteError, TensorSample, column_weights, over_weights
+from qinspect.quant.sample import TensorSample, column_weights, over_weights, run_ranges
 from qinspect.quant.scheme import Grid, QTensor, Scheme
 from qinspect.task import Token
 
@@ -70,8 +70,6 @@ def compare(w: Any, q: QTensor, token: Token | None = None) -> metrics.Metrics:
 
     def work(start: int, stop: int) -> np.ndarray:
         x, codes = matrix.block(start, stop), stored.codes(start, stop)
-        if not np.isfinite(x).all():
-            raise NotFiniteError
         counts.add(codes)
         return _errors(q.scheme, x, codes, stored.layout, stored.layout.first_run(start), stored.grid(start, stop))
 
@@ -238,8 +236,8 @@ def _errors(scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, fi
     decoded = scratch("decoded", x.size, np.dtype(np.float32)).reshape(x.shape)
     scheme.decode(found, layout, first, grid, decoded)
     sums = np.zeros(len(metrics.SUMS))
-    kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, sums)
-    sums[-1] = np.int32(kernels.largest_magnitude(decoded.view(np.int32))).view(np.float32)
+    ends = run_ranges(x, layout)
+    error_kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, *ends, sums)
     return sums
 
 
@@ -253,7 +251,7 @@ class _Counts:
     def add(self, found: np.ndarray) -> None:
         """Count the codes of one block, on any thread."""
         counts = np.zeros_like(self.total)
-        kernels.count_codes(found, counts)
+        error_kernels.count_codes(found, counts)
         with self._lock:
             self.total += counts
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 SUMS = ("ww", "dd", "wd", "ee", "abs_e", "inside_ww", "inside_ee", "ee_steps", "clipped", "max_e")
-"""What `kernels.error_sums` fills: `w` weights, `d` decoded, `e` their difference; all are sums but `max_e`."""
+"""What `error_kernels.error_sums` fills: `w` weights, `d` decoded, `e` their difference; all are sums but `max_e`."""
 
 ERRORS = (
     "sqnr_db", "sqnr_in_range_db", "rmse", "mse", "rmse_per_step", "snr_db_eps", "cosine", "max_error", "mean_error",

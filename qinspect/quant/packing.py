@@ -62,7 +62,7 @@ class BitPacking:
         elif self.bits == 16:
             out[...] = np.ascontiguousarray(data).view("<u2")
         else:
-            packing_kernels.unpack_bits(data, self.bits, out)
+            packing_kernels.unpack_bits(np.ascontiguousarray(data), self.bits, out)
 
 
 def read_bits(stream: Weights, bits: int, row_bits: int, start: int, out: np.ndarray) -> None:
@@ -103,20 +103,31 @@ def useful_levels() -> list[int]:
 
 
 @cache
-def _digit_table(levels: int) -> np.ndarray:
-    """The digits of every number with up to three of them, while the table stays in cache: a byte each in uint32."""
-    several = 3 if levels <= 16 else 2 if levels <= 64 else 1
-    numbers = np.arange(levels**several)
-    table: np.ndarray = sum(numbers // levels**j % levels << 8 * j for j in range(several))
-    return table.astype(np.uint32)
+def _split(levels: int) -> tuple[np.ndarray, int, int, int]:
+    """How digits leave a word, several at once: a table, how many they are, factor and shift that divide by so many.
+
+    The table, uint32, holds the digits of every number that has no more, a byte each.
+    """
+    top = levels ** digits_per_word(levels) - 1
+    for several in range(3 if levels <= 16 else 2 if levels <= 64 else 1, 4):
+        chunk = levels**several
+        for shift in range(chunk.bit_length(), 64):
+            factor = -(-(1 << shift) // chunk)
+            # Exact for every word, and within 64 bits.
+            if top * (factor * chunk - (1 << shift)) < 1 << shift and top * factor < 1 << 64:
+                numbers = np.arange(chunk)
+                table: np.ndarray = sum(numbers // levels**j % levels << 8 * j for j in range(several))
+                return table.astype(np.uint32), several, factor, shift
+    raise AssertionError(f"words of base {levels} cannot be divided by multiplication")
 
 
 @lru_cache(maxsize=32)
 def _level_table(levels: bytes) -> np.ndarray:
-    """The levels of the three digits of every number that has no more: float32 `[base³, 3]`."""
+    """The levels of the three digits of every number that has no more, and a zero: float32 `[4 base³]`."""
     table = np.frombuffer(levels, np.float32)
     numbers = np.arange(table.size**3)
-    return np.stack([table[numbers // table.size**j % table.size] for j in range(3)], axis=1)
+    columns = [table[numbers // table.size**j % table.size] for j in range(3)]
+    return np.stack([*columns, np.zeros_like(columns[0])], axis=1).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -187,19 +198,19 @@ class DigitPacking:
         from qinspect.quant import packing_kernels
 
         words = np.ascontiguousarray(data).view("<u4")
-        table = _digit_table(self.levels)
-        if not packing_kernels.unpack_digits(words, layout.run, self.levels, self.digits, table, out):
+        if not packing_kernels.unpack_digits(words, layout.run, self.digits, self.top_word, *_split(self.levels), out):
             raise self._corrupt(words)
 
     def decode(self, data: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> bool:
         """Stored records straight to weights `[m, cols]` where that is faster; False where it is not done."""
         from qinspect.quant import packing_kernels
 
-        if self.digits != 9 or grid.table is None:
+        if self.digits not in (8, 9) or grid.table is None:
             return False
         words = np.ascontiguousarray(data).view("<u4")
-        table = _level_table(grid.table.tobytes())
-        if not packing_kernels.decode_nines(words, layout.run, first, grid.scale, grid.offset, table, out):
+        table, (_, _, factor, shift) = _level_table(grid.table.tobytes()), _split(self.levels)
+        sizes = layout.run, self.digits, self.top_word
+        if not packing_kernels.decode_digits(words, *sizes, table, factor, shift, first, grid.scale, grid.offset, out):
             raise self._corrupt(words)
         return True
 

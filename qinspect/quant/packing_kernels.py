@@ -4,128 +4,179 @@ from __future__ import annotations
 
 import numpy as np
 
-from qinspect.quant.kernels import jit
+from qinspect.quant.kernels import inlined, jit
+from qinspect.quant.lanes import load8, store, stretch4
+
+# No views of arrays in these loops: their reference counts would cost more than a group does.
 
 
 @jit
 def pack_digits(codes: np.ndarray, run: int, levels: int, digits: int, words: np.ndarray) -> None:
     """`codes` `[m, cols]` into `words` uint32 `[m, groups, words a group]`, first code least significant."""
+    flat, records = codes.reshape(-1), words.reshape(-1)
+    cols, groups, each = codes.shape[1], words.shape[1], words.shape[2]
     base = np.uint32(levels)
-    cols = codes.shape[1]
+    full = run // digits if levels <= 16 else 0
     for row in range(codes.shape[0]):
-        for group in range(words.shape[1]):
-            part = codes[row, group * run : min((group + 1) * run, cols)]
-            records = words[row, group]
-            done = 0
-            if digits == 9:  # written out, whole words of nine take a third of the time
-                square, cube = base * base, base * base * base
-                done = part.size // 9
-                for w in range(done):
-                    d = part[9 * w : 9 * w + 9]
-                    low = d[0] + base * d[1] + square * d[2]
-                    middle = d[3] + base * d[4] + square * d[5]
-                    high = d[6] + base * d[7] + square * d[8]
-                    records[w] = np.uint32(low + cube * np.uint32(middle + cube * high))
-            for w in range(done, records.size):
-                found = part[w * digits : (w + 1) * digits]
+        for group in range(groups):
+            start, into = row * cols + group * run, (row * groups + group) * each
+            stop = min(start + run, row * cols + cols)
+            whole = full if stop - start == run else (stop - start) // digits if levels <= 16 else 0
+            if digits == 9:  # with a number that the compiler knows it takes half the time
+                _pack_words(flat, start, 9, levels, records, into, whole)
+            elif digits == 8:
+                _pack_words(flat, start, 8, levels, records, into, whole)
+            else:
+                _pack_words(flat, start, digits, levels, records, into, whole)
+            for w in range(whole, each):
+                at = np.uint64(start + w * digits)
+                end = np.uint64(min(start + (w + 1) * digits, stop))
                 word = np.uint32(0)
-                for i in range(found.size - 1, -1, -1):
-                    word = np.uint32(word * base + found[i])
-                records[w] = word
+                while end > at:
+                    end -= np.uint64(1)
+                    word = np.uint32(word * base + flat[end])
+                records[np.uint64(into + w)] = word
+
+
+@inlined
+def _pack_words(
+    flat: np.ndarray, start: int, digits: int, levels: int, records: np.ndarray, into: int, count: int
+) -> None:
+    """Whole words of eight digits or more, from the code at `start` on."""
+    base, eight = np.uint64(levels), np.uint32(levels**8)
+    octets, rest = digits // 8, digits % 8
+    for w in range(count):
+        at = np.uint64(start + (w + 1) * digits)
+        word = np.uint32(0)
+        for _ in range(rest):
+            at -= np.uint64(1)
+            word = np.uint32(word * np.uint32(base) + flat[at])
+        for _ in range(octets):
+            at -= np.uint64(8)
+            word = np.uint32(word * eight + _eight_digits(load8(flat, at), base))
+        records[np.uint64(into + w)] = word
+
+
+@inlined
+def _eight_digits(held: np.uint64, base: np.uint64) -> np.uint32:
+    """The number of eight digits, a byte each, of a base up to 16: neighbours are joined three times, all at once."""
+    held = (held + base * (held >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+    square = base * base
+    held = (held + square * (held >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+    return np.uint32(held + square * square * (held >> np.uint64(32)))
 
 
 @jit
-def unpack_digits(words: np.ndarray, run: int, levels: int, digits: int, table: np.ndarray, codes: np.ndarray) -> bool:
-    """The inverse of `pack_digits`; False if a word is larger than `levels**digits − 1`.
+def unpack_digits(
+    words: np.ndarray, run: int, digits: int, top: int, table: np.ndarray, several: int, factor: int, shift: int,
+    codes: np.ndarray,
+) -> bool:  # fmt: skip
+    """The inverse of `pack_digits`; False if a word is larger than `top`.
 
-    `table` uint32 `[levels**k]` holds, a byte each, the `k` (1 to 3) digits of every number below its length: so many
-    leave a word by one division, which is slow for a base that the compiler does not know.
+    `table` uint32 `[base**several]` holds, a byte each, the `several` (1 to 3) digits of every number below its length:
+    so many leave a word by one division, which is a multiplication by `factor` and a `shift`.
     """
-    chunk = np.uint32(table.size)
-    several = 3 if chunk == levels**3 else 2 if chunk == levels**2 else 1
-    top = np.uint64(1)
-    for _ in range(digits):
-        top *= np.uint64(levels)
-    cols = codes.shape[1]
+    flat, records = codes.reshape(-1), words.reshape(-1)
+    cols, groups, each = codes.shape[1], words.shape[1], words.shape[2]
+    chunk, times, by, largest = np.uint64(table.size), np.uint64(factor), np.uint64(shift), np.uint64(top)
+    pieces = -(-digits // several)
+    room = flat.size - several * (pieces - 1) - 4
     bad = 0
     for row in range(codes.shape[0]):
-        for group in range(words.shape[1]):
-            part = codes[row, group * run : min((group + 1) * run, cols)]
-            records = words[row, group]
-            done = 0
-            if digits == 9 and several == 3:  # written out, as in pack_digits
-                done = part.size // 9
-                for w in range(done):
-                    d = part[9 * w : 9 * w + 9]
-                    word = records[w]
-                    rest = word // chunk
-                    last = rest // chunk
-                    if np.uint64(word) >= top:
-                        bad += 1
-                        continue
-                    low, middle, high = table[word - rest * chunk], table[rest - last * chunk], table[last]
-                    d[0], d[1], d[2] = low & 0xFF, (low >> 8) & 0xFF, low >> 16
-                    d[3], d[4], d[5] = middle & 0xFF, (middle >> 8) & 0xFF, middle >> 16
-                    d[6], d[7], d[8] = high & 0xFF, (high >> 8) & 0xFF, high >> 16
-            for w in range(done, records.size):
-                word = records[w]
-                if np.uint64(word) >= top:
-                    bad += 1
-                at, end = w * digits, min((w + 1) * digits, part.size)
-                while at + several <= end:
-                    rest = word // chunk
+        for group in range(groups):
+            start, source = row * cols + group * run, (row * groups + group) * each
+            stop = min(start + run, row * cols + cols)
+            # Digits that pad a group, and unused bytes of an entry, are overwritten by what comes next.
+            done = each if start + (each - 1) * digits <= room else max(0, (room - start) // digits + 1)
+            if pieces == 3:
+                bad += _spread_words(records, source, done, 3, digits, largest, table, several, times, by, flat, start)
+            else:
+                bad += _spread_words(
+                    records, source, done, pieces, digits, largest, table, several, times, by, flat, start
+                )
+            for w in range(done, each):
+                bad += records[source + w] > largest
+                word = min(np.uint64(records[source + w]), largest)
+                at = start + w * digits
+                end = min(at + digits, stop)
+                while at < end:
+                    rest = (word * times) >> by
                     held = table[word - rest * chunk]
                     word = rest
-                    part[at] = held & np.uint32(0xFF)
-                    if several > 1:
-                        part[at + 1] = (held >> np.uint32(8)) & np.uint32(0xFF)
-                    if several > 2:
-                        part[at + 2] = held >> np.uint32(16)
+                    for i in range(at, min(at + several, end)):
+                        flat[i] = held & np.uint32(0xFF)
+                        held = np.uint32(held >> np.uint32(8))
                     at += several
-                held = table[word % chunk]
-                while at < end:
-                    part[at] = held & np.uint32(0xFF)
-                    held >>= np.uint32(8)
-                    at += 1
     return bad == 0
 
 
-@jit
-def decode_nines(
-    words: np.ndarray, run: int, first: int, scale: np.ndarray, offset: np.ndarray, table: np.ndarray, out: np.ndarray
-) -> bool:
-    """Words of nine digits straight to weights, `level·scale + offset`; False if a word is too large.
+@inlined
+def _spread_words(
+    records: np.ndarray, source: int, count: int, pieces: int, digits: int, largest: np.uint64,
+    table: np.ndarray, several: int, times: np.uint64, by: np.uint64, flat: np.ndarray, start: int,
+) -> int:  # fmt: skip
+    """Words to digits from `start` on, and up to three bytes more; returns how many words are too large."""
+    chunk, stride = np.uint64(table.size), np.uint64(several)
+    bad = 0
+    for w in range(count):
+        at = np.uint64(start + w * digits)
+        held = records[np.uint64(source + w)]
+        bad += held > largest
+        word = min(np.uint64(held), largest)
+        for _ in range(pieces - 1):
+            rest = (word * times) >> by
+            store(flat, at, table[word - rest * chunk])
+            word = rest
+            at += stride
+        store(flat, at, table[word])
+    return bad
 
-    `table` float32 `[base³, 3]` holds the levels of the three digits of every number below its length. The result is
-    that of unpacking and decoding, in a third of the time: this is what devices do, and what a drag waits for.
+
+@jit
+def decode_digits(
+    words: np.ndarray, run: int, digits: int, top: int, table: np.ndarray, factor: int, shift: int,
+    first: int, scale: np.ndarray, offset: np.ndarray, out: np.ndarray,
+) -> bool:  # fmt: skip
+    """Words of eight or nine digits straight to weights, `level·scale + offset`; False if a word is too large.
+
+    `table` float32 `[4 base³]` holds, in four entries, the levels of the three digits of every number below `base³`.
+    The result is that of unpacking and decoding: this is what devices do, and what a drag waits for.
     """
-    chunk = np.uint32(table.shape[0])
-    cols = out.shape[1]
-    number, bad = first, 0
+    flat, records = out.reshape(-1), words.reshape(-1)
+    cols, groups, each = out.shape[1], words.shape[1], words.shape[2]
+    chunk, times, by, largest = np.uint64(table.size // 4), np.uint64(factor), np.uint64(shift), np.uint64(top)
+    three, four, room = np.uint64(3), np.uint64(4), flat.size - 10
+    after, bad = first % scale.size, 0
     for row in range(out.shape[0]):
-        for group in range(words.shape[1]):
-            k = number % scale.size
-            number += 1
+        for group in range(groups):
+            k = after
+            after = k + 1 if k + 1 < scale.size else 0
             s, o = scale[k], offset[k]
-            part, records = out[row, group * run : min((group + 1) * run, cols)], words[row, group]
-            whole = part.size // 9
-            for w in range(records.size):
-                word = records[w]
-                rest = word // chunk
-                last = rest // chunk
-                a, b = word - rest * chunk, rest - last * chunk
-                if last >= chunk:
-                    bad += 1
-                elif w < whole:
-                    d = part[9 * w : 9 * w + 9]
-                    d[0], d[1], d[2] = table[a, 0] * s + o, table[a, 1] * s + o, table[a, 2] * s + o
-                    d[3], d[4], d[5] = table[b, 0] * s + o, table[b, 1] * s + o, table[b, 2] * s + o
-                    d[6], d[7], d[8] = table[last, 0] * s + o, table[last, 1] * s + o, table[last, 2] * s + o
-                else:
-                    for i in range(9 * w, part.size):
-                        j = i - 9 * w
-                        entry = a if j < 3 else b if j < 6 else last
-                        part[i] = table[entry, j % 3] * s + o
+            start, source = row * cols + group * run, (row * groups + group) * each
+            stop = min(start + run, row * cols + cols)
+            # As in unpack_digits, too much is written and then overwritten.
+            done = each if start + (each - 1) * digits <= room else max(0, (room - start) // digits + 1)
+            for w in range(done):
+                at = np.uint64(start + w * digits)
+                held = records[np.uint64(source + w)]
+                bad += held > largest
+                word = min(np.uint64(held), largest)
+                rest = (word * times) >> by
+                last = (rest * times) >> by
+                stretch4(flat, at, table, four * (word - rest * chunk), s, o)
+                stretch4(flat, at + three, table, four * (rest - last * chunk), s, o)
+                stretch4(flat, at + three + three, table, four * last, s, o)
+            for w in range(done, each):
+                bad += records[source + w] > largest
+                word = min(np.uint64(records[source + w]), largest)
+                at = start + w * digits
+                end = min(at + digits, stop)
+                while at < end:
+                    rest = (word * times) >> by
+                    for i in range(at, min(at + 3, end)):
+                        flat[i] = table[four * (word - rest * chunk) + np.uint64(i - at)] * s + o
+                    word = rest
+                    at += 3
     return bad == 0
 
 
@@ -140,6 +191,10 @@ def pack_bits(codes: np.ndarray, bits: int, out: np.ndarray) -> None:
             done = cols // 2 * 2
             for j in range(cols // 2):
                 into[j] = found[2 * j] | (found[2 * j + 1] << np.uint8(4))
+        else:
+            for at in range(0, (into.size - 8) // bits * bits + 1, bits):  # what is written too much comes again
+                store(into, at, _joined(load8(found, done), bits))
+                done += 8
         at = done * bits // 8
         for begin in range(done, cols, 8):
             held = np.uint64(0)
@@ -164,6 +219,10 @@ def unpack_bits(data: np.ndarray, bits: int, codes: np.ndarray) -> None:
             for j in range(cols // 2):
                 into[2 * j] = found[j] & np.uint8(15)
                 into[2 * j + 1] = found[j] >> np.uint8(4)
+        else:
+            for at in range(0, (found.size - 8) // bits * bits + 1, bits):
+                store(into, done, _parted(load8(found, at), bits))
+                done += 8
         at = done * bits // 8
         for begin in range(done, cols, 8):
             held = np.uint64(0)
@@ -172,3 +231,27 @@ def unpack_bits(data: np.ndarray, bits: int, codes: np.ndarray) -> None:
                 at += 1
             for j in range(min(8, cols - begin)):
                 into[begin + j] = np.uint8((held >> np.uint64(j * bits)) & mask)
+
+
+@inlined
+def _joined(held: np.uint64, bits: int) -> np.uint64:
+    """Eight codes, a byte each, side by side: neighbours are joined three times, all at once."""
+    b, two, four = np.uint64(bits), np.uint64(2 * bits), np.uint64(4 * bits)
+    low = np.uint64(0x00FF00FF00FF00FF)
+    held = held & low | (held >> np.uint64(8) & low) << b
+    low = np.uint64(0x0000FFFF0000FFFF)
+    held = held & low | (held >> np.uint64(16) & low) << two
+    return held & np.uint64(0xFFFFFFFF) | held >> np.uint64(32) << four
+
+
+@inlined
+def _parted(held: np.uint64, bits: int) -> np.uint64:
+    """The inverse of `_joined`; what lies above the eight codes is dropped."""
+    b, two, four = np.uint64(bits), np.uint64(2 * bits), np.uint64(4 * bits)
+    one = np.uint64(1)
+    low = (one << four) - one
+    held = held & low | (held >> four & low) << np.uint64(32)
+    low = ((one << two) - one) * np.uint64(0x0000000100000001)
+    held = held & low | (held >> two & low) << np.uint64(16)
+    low = ((one << b) - one) * np.uint64(0x0001000100010001)
+    return held & low | (held >> b & low) << np.uint64(8)

@@ -65,7 +65,7 @@ class BlockSample(Sample):
 
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
         """From one look."""
-        return _run_ranges(self._x, self.layout)
+        return run_ranges(self._x, self.layout)
 
     def fold(self, work: Callable[[np.ndarray], np.ndarray], by: np.ufunc = np.add) -> np.ndarray:
         """At once."""
@@ -91,7 +91,7 @@ class TensorSample(Sample):
         return low, -minus_high
 
     def _ends(self, x: np.ndarray) -> np.ndarray:
-        low, high = _run_ranges(x, self.layout)
+        low, high = run_ranges(x, self.layout)
         return np.stack([low, -high])
 
     def fold(self, work: Callable[[np.ndarray], np.ndarray], by: np.ufunc = np.add) -> np.ndarray:
@@ -138,11 +138,11 @@ class _InOrder:
                 self.value = part if self.value is None else self._by(self.value, part)
 
 
-def _run_ranges(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest weight of every run of a block."""
-    keys = np.empty((2, len(x) * layout.runs_per_row), np.int32)
-    kernels.ranges(x.view(np.int32), layout.line, layout.run, keys[0], keys[1])
-    values = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(np.float32)
+def run_ranges(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest weight of every run of a block; raises NotFiniteError."""
+    patterns = np.empty((2, len(x) * layout.runs_per_row), np.uint32)
+    kernels.ranges(x, layout.line, layout.run, patterns[0], patterns[1])
+    values = patterns.view(np.float32)
     if not np.isfinite(values).all():
         raise NotFiniteError
     values += np.float32(0)  # −0 becomes 0
