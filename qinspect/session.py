@@ -16,7 +16,6 @@ from qinspect.errors import FormatError, QInspectError, SchemeError
 from qinspect.findings import Case, Finding, find
 from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
-from qinspect.network import Network, accuracy, decoded, find_test_set, load_test_set
 from qinspect.quant.lazy import Weights
 from qinspect.quant.limits import Limits, limits_of, own_noise
 from qinspect.quant.metrics import Metrics, decibels
@@ -257,45 +256,6 @@ def stored_nbytes(info: TensorInfo, scheme: Scheme | None) -> int:
 def _nbytes(scheme: Scheme, shape: tuple[int, ...]) -> int:
     """Many layers have the same shape."""
     return scheme.nbytes(shape)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of a test set that a network gets right, with its weights as they are and as they decode."""
-
-    before: float
-    after: float
-    samples: int
-
-
-def has_test_set(checkpoint: Checkpoint) -> bool:
-    """Whether `evaluate` can run: the checkpoint is a network that can be run, and its test set lies beside it."""
-    return find_test_set(checkpoint.path) is not None and Network.of(checkpoint) is not None
-
-
-def evaluate(checkpoint: Checkpoint, recipe: Recipe, token: Token | None = None) -> Accuracy:
-    """Run the checkpoint's network on its test set, as it is and quantized as an export would do it."""
-    network, path = Network.of(checkpoint), find_test_set(checkpoint.path)
-    if network is None or path is None:
-        raise FormatError("there is no network with a test set beside it to run", path=checkpoint.path)
-    x, y = load_test_set(path)
-    tensors = decoded(checkpoint)
-
-    def quantized(name: str) -> np.ndarray | None:
-        weights = tensors(name)
-        if weights is None:
-            return None
-        info = checkpoint.info(name)
-        rule = recipe.rule_for(info)
-        if rule is None or rule.scheme is None:
-            return weights
-        low, high = float(weights.min()), float(weights.max())
-        if not rule.names(info) and rule.scheme.leaves_alone(low, high) is not None:
-            return weights
-        return rule.scheme.dequantize(rule.scheme.quantize(weights, token=token), token=token)
-
-    before, after = (accuracy(network.forward(x, source), y) for source in (tensors, quantized))
-    return Accuracy(before, after, len(y))
 
 
 @dataclass

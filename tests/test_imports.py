@@ -20,7 +20,7 @@ ROWS = [
     ("findings", "network", "compare"),
     ("recipe",),
     ("targets",),
-    ("session", "nn", "reproduce"),
+    ("session", "nn", "reproduce", "evaluation"),
     ("planning",),
     ("__init__",),
     ("gui", "report", "scheme_flags"),

@@ -326,14 +326,3 @@ class TestRealFile:
             for report in reports:
                 w = np.array(checkpoint.load(report.info.name))
                 assert report.metrics.to_json() == make_scheme("base11").measure(w).to_json()
-
-    def test_accuracy(self, digits):
-        with qinspect.open_checkpoint(digits) as checkpoint:
-            assert session.has_test_set(checkpoint)
-            fine = session.evaluate(checkpoint, Recipe.of(make_scheme("symmetric", bits=8, granularity="channel")))
-            coarse = session.evaluate(checkpoint, Recipe.of(make_scheme("symmetric", bits=2)))
-            alone = session.evaluate(checkpoint, Recipe((Rule("*", None), Rule("*", make_scheme("symmetric", bits=2)))))
-        assert fine.before == coarse.before >= 0.96
-        assert alone.after == alone.before
-        assert fine.after == pytest.approx(fine.before, abs=0.01)
-        assert coarse.after < 0.7

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from qinspect.compare import match
 from qinspect.errors import printable
+from qinspect.evaluation import Evaluation, evaluate, has_test_set
 from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
@@ -23,13 +24,10 @@ from qinspect.gui.work import sentence, warm_up
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import ALL, Recipe, Rule, patterns_for
 from qinspect.session import (
-    Accuracy,
     Inspection,
     LayerReport,
     Request,
     Session,
-    evaluate,
-    has_test_set,
     inspect,
     measure_all,
 )
@@ -62,7 +60,7 @@ class Controller(QObject):
     reported = Signal(object)  # LayerReport
     analysed = Signal()
     interrupted = Signal()  # the analysis was stopped before its end
-    evaluated = Signal(object)  # Accuracy | None
+    evaluated = Signal(object)  # Evaluation | None
     planned = Signal(object)  # Plan
     plan_failed = Signal(str)
     plan_cancelled = Signal()
@@ -84,7 +82,7 @@ class Controller(QObject):
         self.selection: tuple[str, ...] = ()
         self._trial = make_scheme("base11")
         self._shown: Request | None = None
-        self._accuracies: dict[Recipe, Accuracy] = {}
+        self._accuracies: dict[Recipe, Evaluation] = {}
         self._opening: Job | None = None
         self._analysis: Job | None = None
         self._planning: Job | None = None
@@ -396,15 +394,15 @@ class Controller(QObject):
         elif checkpoint is not None and has_test_set(checkpoint):
 
             def work(token: Token, _: Emit) -> object:
-                return evaluate(checkpoint, recipe, token)
+                return evaluate(checkpoint, recipe, token=token)
 
             done = partial(self._on_evaluated, recipe)
             self._put_analysis(Job("Running the test set", work, done, self._on_error))
 
-    def _on_evaluated(self, recipe: Recipe, accuracy: Accuracy) -> None:
+    def _on_evaluated(self, recipe: Recipe, found: Evaluation) -> None:
         self._analysis = None
-        self._accuracies[recipe] = accuracy
-        self.evaluated.emit(accuracy)
+        self._accuracies[recipe] = found
+        self.evaluated.emit(found)
 
     # Exporting.
 

@@ -6,11 +6,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QProgressBar, QStatusBar, QToolButton, QWidget
 
 from qinspect import figures as fmt
+from qinspect.evaluation import Evaluation
 from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel
 from qinspect.gui.jobs import Job
 from qinspect.gui.theme import DARK, Theme
-from qinspect.session import Accuracy
 
 
 class StatusBar(QStatusBar):
@@ -97,14 +97,14 @@ class StatusBar(QStatusBar):
         if self._error:
             self.say("")
 
-    def _show_accuracy(self, accuracy: Accuracy | None) -> None:
-        if accuracy is None:
+    def _show_accuracy(self, found: Evaluation | None) -> None:
+        if found is None or found.before is None or found.after is None:
             self.accuracy.setText("")
             return
-        before, after = 100 * accuracy.before, 100 * accuracy.after
+        before, after = 100 * found.before, 100 * found.after
         self.accuracy.setText(f"Test accuracy {before:.1f} % → {after:.1f} %   ·")
         self.accuracy.setToolTip(
-            f"Share of {accuracy.samples} test samples that the network gets right: as it is, and as it decodes."
+            f"Share of {found.samples} test samples that the network gets right: as it is, and as it decodes."
         )
 
     def _show_job(self, job: Job | None) -> None:

@@ -12,10 +12,11 @@ from qinspect.assets import resource
 from qinspect.cli.checkpoints import measured, verified, write
 from qinspect.cli.verb import Verb
 from qinspect.cli.window import draw, has_display, window
+from qinspect.evaluation import evaluate
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.scheme import make_scheme
 from qinspect.recipe import Recipe
-from qinspect.session import Session, evaluate
+from qinspect.session import Session
 
 
 class Demo(Verb):
