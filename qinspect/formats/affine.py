@@ -13,7 +13,7 @@ import numpy as np
 
 from qinspect.errors import FormatError, UnsupportedError
 from qinspect.formats.dtypes import bits, numpy_dtype
-from qinspect.formats.stored import Derived, PackedSource, Source, Span
+from qinspect.formats.stored import Derived, Given, PackedSource, Source, Span
 from qinspect.quant.decode_only import Blocked, DecodeOnly
 from qinspect.quant.floats import float_codes
 from qinspect.quant.layout import Layout, matrix_shape
@@ -47,6 +47,22 @@ class Stored(Protocol):
     @property
     def source(self) -> Source:
         """Where it is read."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """The plainest of them."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    source: Source
+
+    @classmethod
+    def of(cls, value: float, dtype: str) -> Array:
+        """A single number."""
+        array = np.array(value, numpy_dtype(dtype))
+        return cls(dtype, (), array.nbytes, Given(array))
 
 
 @dataclass(frozen=True)
@@ -167,7 +183,7 @@ def _parameter(source: Source, shape: tuple[int, ...], turn: bool, repeats: int)
 
 def _codes(codes: Stored, shape: tuple[int, ...], transposed: bool) -> tuple[Source, tuple[int, ...]]:
     """The codes as they lie in the file if that can be, else packed anew row by row; and the shape of that."""
-    if isinstance(codes.source, Span) and not transposed:
+    if isinstance(codes.source, Span) and codes.source.strides is None and not transposed:
         span = codes.source
         return Span(span.file, span.offset, span.nbytes, "U8", (span.nbytes,)), (span.nbytes,)
     rows, cols = matrix_shape(shape)

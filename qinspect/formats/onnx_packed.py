@@ -17,7 +17,7 @@ from qinspect.formats.affine import FLOATS, INTEGERS, SCALES, Packed, Sharing, p
 from qinspect.formats.dtypes import numpy_dtype
 from qinspect.formats.onnx_graph import TYPES, Graph, Node, Tensor
 from qinspect.formats.onnx_uses import Uses, takes_columns
-from qinspect.formats.stored import Derived, PackedSource, Source, Span
+from qinspect.formats.stored import Derived, Given, PackedSource, Source, Span
 from qinspect.quant.decode_only import Blocked
 from qinspect.quant.floats import ascending
 from qinspect.quant.schemes.normal_float import NF4
@@ -231,7 +231,7 @@ def _zero_points(zero: Tensor | None, rows: int, across: int, bits: int) -> tupl
     """One a block; in the middle of the codes where there are none."""
     count = rows * across
     if zero is None:
-        return _Constant(1 << bits - 1, count), np.dtype(np.uint8)
+        return _middle(bits, count), np.dtype(np.uint8)
     if zero.dtype != "U8":
         _check_size(zero, None, count)
         return _flat(zero.source), numpy_dtype(zero.dtype)
@@ -246,15 +246,9 @@ def _zero_points(zero: Tensor | None, rows: int, across: int, bits: int) -> tupl
     return Derived(zero.source, unpacked), np.dtype(np.uint8)
 
 
-@dataclass(frozen=True)
-class _Constant(Source):
-    """The same small number, so many times, in one byte."""
-
-    value: int
-    count: int
-
-    def read(self, rows: slice | None) -> np.ndarray:
-        return np.broadcast_to(np.uint8(self.value), (self.count,))
+def _middle(bits: int, count: int) -> Source:
+    """The middle of the codes, so many times, in one byte."""
+    return Given(np.broadcast_to(np.uint8(1 << bits - 1), (count,)))
 
 
 def _check_order(order: Tensor, cols: int, block: int) -> None:
@@ -331,8 +325,7 @@ def _split(codes: Tensor, zero: Tensor | None, bits: int, scale: Tensor) -> tupl
     dtype = f"U{bits}"
     wide = replace(codes, dtype=dtype, shape=shape, source=replace(codes.source, dtype=dtype, shape=shape))
     if zero is None:
-        source: Source = _Constant(1 << bits - 1, scale.size)
-        return wide, Tensor("", "U8", scale.shape, 0, source)
+        return wide, Tensor("", "U8", scale.shape, 0, _middle(bits, scale.size))
     across = scale.shape[-1]
     rows = scale.size // max(1, across)
     zeros, _ = _zero_points(zero, rows, across, bits)

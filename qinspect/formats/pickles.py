@@ -6,16 +6,20 @@ opcodes are those of Python's `pickletools`, up to protocol 5.
 
 from __future__ import annotations
 
+import functools
 import pickletools
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from qinspect.errors import FormatError
+from qinspect.formats.pickle_arguments import READERS, Reader
 
 MAX_BYTES = 1 << 28
-MAX_OPCODES = 5_000_000
+MAX_OPCODES = 2_000_000
 """A state dict needs about thirty a tensor."""
+_STOP = ord(".")
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,27 @@ def parse(data: bytes) -> tuple[Any, list[Object]]:
     """The tree of a pickle, and every `Object` in it; FormatError if it is damaged or too large."""
     if len(data) > MAX_BYTES:
         raise FormatError(f"its pickle has {len(data)} bytes, more than the {MAX_BYTES} that are read")
+    try:
+        return parse_at(data, 0)[:2]
+    except EOFError as error:
+        raise damaged(error) from error
+
+
+def parse_at(data: bytes, start: int) -> tuple[Any, list[Object], int]:
+    """The same of the pickle that begins at `start`, and where it ends; EOFError where `data` ends before."""
     machine = _Machine()
     try:
-        return machine.run(data), machine.objects
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise FormatError(f"its pickle is damaged ({error})") from error
+        tree, stop = machine.run(data, start)
+    except (IndexError, struct.error) as error:
+        raise EOFError(str(error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise damaged(error) from error
+    return tree, machine.objects, stop
+
+
+def damaged(error: Exception) -> FormatError:
+    """What to say of a pickle in which this went wrong."""
+    return FormatError(f"its pickle is damaged ({error})")
 
 
 class _Machine:
@@ -70,27 +90,40 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.objects: list[Object] = []
 
-    def run(self, data: bytes) -> Any:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count == MAX_OPCODES:
-                raise FormatError(f"its pickle has more than {MAX_OPCODES} operations")
-            if opcode.name == "STOP":
-                return self.stack.pop()
-            if opcode.name in _CONSTANTS:
+    def run(self, data: bytes, at: int) -> tuple[Any, int]:
+        """The tree, and where its pickle ends."""
+        steps = _steps()
+        for _ in range(MAX_OPCODES):
+            code = data[at]
+            at += 1
+            read, act = steps[code]
+            argument = None
+            if read is not None:
+                argument, at = read(data, at)
+            if act is not None:
+                act(self, argument)
+            elif read is not None:
                 self.stack.append(argument)
-            elif opcode.name in _ACTIONS:
-                _ACTIONS[opcode.name](self, argument)
+            elif code == _STOP:
+                return self.pop(1)[0], at
             else:
-                raise FormatError(f"its pickle has an operation {opcode.name} that no checkpoint needs")
-        raise FormatError("its pickle has no end")
+                name = next((op.name for op in pickletools.opcodes if ord(op.code) == code), f"{code:#04x}")
+                raise FormatError(f"its pickle has an operation {name} that no checkpoint needs")
+        raise FormatError(f"its pickle has more than {MAX_OPCODES} operations")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
+    def top(self) -> Any:
+        """The topmost value, which stays."""
+        if not self.stack:
+            raise ValueError("its stack is empty")
+        return self.stack[-1]
+
     def pop(self, count: int) -> list[Any]:
         """The topmost `count` values."""
         if len(self.stack) < count:
-            raise IndexError("its stack is empty")
+            raise ValueError("its stack is empty")
         taken, self.stack[-count:] = self.stack[-count:], []
         return taken
 
@@ -100,29 +133,35 @@ class _Machine:
 
     def since_mark(self) -> list[Any]:
         """All values above the last mark."""
+        if not self.marked:
+            raise ValueError("there is no mark on its stack")
         taken, self.stack = self.stack, self.marked.pop()
         return taken
 
     def make(self, origin: Any, args: Any, *, called: bool) -> None:
+        if isinstance(origin, Object) and origin.origin == PERSISTENT and origin.args[:1] == ("module",):
+            origin = origin.args[1]  # before torch 1.6, classes of modules came with their source
         name = origin.name if isinstance(origin, Global) else "something computed"
         made = Object(name, args if isinstance(args, tuple) else (args,), called)
         self.objects.append(made)
         self.stack.append(made)
 
     def set_items(self, pairs: list[Any]) -> None:
-        target = self.stack[-1]
+        target = self.top()
         items = target.items if isinstance(target, Object) else target
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             items[_key(key, len(items))] = value
 
     def extend(self, values: list[Any]) -> None:
         """Lists and sets; what is added to any other object does not matter to weights."""
-        if isinstance(self.stack[-1], list):
-            self.stack[-1].extend(values)
+        target = self.top()
+        if isinstance(target, list):
+            target.extend(values)
 
     def build(self, state: Any) -> None:
-        if isinstance(self.stack[-1], Object):
-            self.stack[-1].state = state
+        target = self.top()
+        if isinstance(target, Object):
+            target.state = state
 
 
 def _key(key: Any, count: int) -> str | Key:
@@ -134,7 +173,7 @@ def _key(key: Any, count: int) -> str | Key:
 
 
 def _put(machine: _Machine, index: int) -> None:
-    machine.memo[index] = machine.stack[-1]
+    machine.memo[index] = machine.top()
 
 
 def _dictionary(machine: _Machine) -> None:
@@ -149,8 +188,8 @@ def _instance(machine: _Machine, name: str) -> None:
 
 
 def _object(machine: _Machine) -> None:
-    origin, *args = machine.since_mark()
-    machine.make(origin, tuple(args), called=True)
+    taken = machine.since_mark()
+    machine.make(taken[0] if taken else None, tuple(taken[1:]), called=True)
 
 
 _CONSTANTS = {
@@ -166,7 +205,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "MARK": lambda m, _: m.mark(),
     "POP": lambda m, _: m.pop(1) if m.stack else m.since_mark(),
     "POP_MARK": lambda m, _: m.since_mark(),
-    "DUP": lambda m, _: m.push(m.stack[-1]),
+    "DUP": lambda m, _: m.push(m.top()),
     "NONE": lambda m, _: m.push(None),
     "NEWTRUE": lambda m, _: m.push(True),
     "NEWFALSE": lambda m, _: m.push(False),
@@ -204,3 +243,14 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "PERSID": lambda m, pid: m.make(Global(PERSISTENT), pid, called=False),
     "BINPERSID": lambda m, _: m.make(Global(PERSISTENT), m.pop(1)[0], called=False),
 }
+
+
+@functools.cache
+def _steps() -> list[tuple[Reader | None, Callable[[_Machine, Any], object] | None]]:
+    """For each byte how its argument is read and what is done; nothing for one that is no operation of ours."""
+    steps: list[tuple[Reader | None, Callable[[_Machine, Any], object] | None]] = [(None, None)] * 256
+    for opcode in pickletools.opcodes:
+        if opcode.name in _CONSTANTS or opcode.name in _ACTIONS:
+            read = None if opcode.arg is None else READERS[opcode.arg.name]
+            steps[ord(opcode.code)] = read, _ACTIONS.get(opcode.name)
+    return steps

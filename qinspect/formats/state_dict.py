@@ -6,6 +6,7 @@ The functions that rebuild tensors are those of `torch._utils`; storages are nam
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,6 +32,8 @@ STORAGES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
     "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
     "BoolStorage": "BOOL", "ComplexFloatStorage": "C64", "ComplexDoubleStorage": "C128",
+    "QInt8Storage": "I8", "QUInt8Storage": "U8", "QInt32Storage": "I32", "QUInt4x2Storage": "U4",
+    "QUInt2x4Storage": "U2",
 }  # fmt: skip
 """Types by the storage class that stands for them; tensors of other types lie in an untyped storage."""
 
@@ -44,7 +47,17 @@ _HARMLESS = (
     "torch.Size",
     "torch.device",
     "torch.serialization._get_layout",
+    "torch.jit._pickle.build_intlist",
 )
+_DATA = (*_REBUILDS, "__torch__.", "torchao.")
+"""What classes and functions that only hold or make data begin with."""
+_UNSHOWN = {
+    "sparse_tensor": "sparse", "sparse_csr_tensor": "sparse", "meta_tensor_no_storage": "without data",
+    "nested_tensor": "nested", "qtensor": "quantized by torch in a way that is not read",
+}  # fmt: skip
+"""Why a tensor is not shown, by the function that would rebuild it."""
+SHARED_BYTES = ("F4", "U4", "U2")
+_HOLDERS = (dict, list, tuple, Object)
 _DEPTH = 100
 _DIMENSIONS = 64
 _COUNT_LIMIT = 1 << 63
@@ -74,22 +87,46 @@ class StoredTensor:
         return 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
 
 
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """A tensor that torch or torchao quantized: `(codes − zero)·scale`, in `dtype` once it is decoded.
+
+    `block` are the sides of what shares a scale and a zero point; each of these is a tensor, or a number for all.
+    """
+
+    name: str
+    dtype: str
+    codes: StoredTensor
+    scale: StoredTensor | float
+    zero: StoredTensor | int | None
+    block: tuple[int, ...]
+
+    @property
+    def parts(self) -> list[StoredTensor]:
+        """The stored tensors that it consists of."""
+        return [part for part in (self.codes, self.scale, self.zero) if isinstance(part, StoredTensor)]
+
+
 @dataclass
 class Contents:
     """What a pickle was found to hold.
 
-    `attributes` are what `state_dict()` keeps of each module beside its tensors (`_metadata`), by prefix.
+    `attributes` are what `state_dict()` keeps of each module beside its tensors (`_metadata`), by prefix; `unreadable`
+    are names of tensors by the reason why they are not shown.
     """
 
-    tensors: list[StoredTensor] = field(default_factory=list)
+    tensors: list[StoredTensor | QuantizedTensor] = field(default_factory=list)
     attributes: dict[str, dict[str | Key, Any]] = field(default_factory=dict)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: dict[str, list[str]] = field(default_factory=dict)
     optimizers: list[str] = field(default_factory=list)
 
 
-def contents_of(tree: Any) -> Contents:
-    """The tensors of a pickle's tree, named as the model's state dict names them; FormatError if it is damaged."""
-    walk = _Walk()
+def contents_of(tree: Any, keys: str = "") -> Contents:
+    """The tensors of a pickle's tree, named as the model's state dict names them; FormatError if it is damaged.
+
+    `keys` is put before the keys of storages.
+    """
+    walk = _Walk(keys)
     walk.visit(tree, "", 0)
     found = walk.found
     ours = VERSION_KEY in found.attributes.get("", {})  # a file that this program wrote has the names that it means
@@ -101,15 +138,20 @@ def contents_of(tree: Any) -> Contents:
 def _without_module(found: Contents) -> Contents:
     """Without the prefix that data-parallel training puts before every name."""
     start = len("module.")
-    tensors = [replace(tensor, name=tensor.name[start:]) for tensor in found.tensors]
+    tensors = [_renamed(tensor, tensor.name[start:]) for tensor in found.tensors]
     attributes = {prefix[start:]: held for prefix, held in found.attributes.items() if prefix.startswith("module")}
     return Contents(tensors, attributes, found.unreadable, found.optimizers)
+
+
+def _renamed(tensor: StoredTensor | QuantizedTensor, name: str) -> StoredTensor | QuantizedTensor:
+    return replace(tensor, name=name)
 
 
 class _Walk:
     """One pass over a tree, which may share parts and refer to itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: str) -> None:
+        self.keys = keys
         self.found = Contents()
         self.visited = 0
 
@@ -121,7 +163,7 @@ class _Walk:
             self.visit_tensor(value, prefix, depth)
             return
         entries = _entries(value)
-        self.visited += 1 + len(entries)
+        self.visited += 1 + (len(value) if isinstance(value, list | tuple) else len(entries))
         if self.visited > MAX_OPCODES:  # no tree has so many, but one that shares its branches
             raise FormatError("its pickle branches without end")
         if prefix and {"state", "param_groups"} <= entries.keys():
@@ -132,7 +174,7 @@ class _Walk:
         unwrapped = next((key for key in CONTAINERS if wraps and _entries(entries.get(key))), None)
         for key, child in entries.items():
             name = key if isinstance(key, str) else key.text
-            if isinstance(child, dict | list | tuple | Object):
+            if isinstance(child, _HOLDERS):
                 self.visit(child, prefix if key == unwrapped else f"{prefix}{name}.", depth + 1)
 
     def note_attributes(self, value: Any, prefix: str) -> None:
@@ -142,42 +184,94 @@ class _Walk:
                     self.found.attributes[f"{prefix}{key}" if key else prefix.removesuffix(".")] = held
 
     def visit_tensor(self, call: Object, prefix: str, depth: int) -> None:
-        name, kind = prefix.removesuffix("."), call.origin.partition("._rebuild_")[2]
+        name, kind = _layer_name(prefix.removesuffix(".")), call.origin.partition("._rebuild_")[2]
         match kind, call.args:
             case ("parameter" | "parameter_with_state", (inner, *_)):
                 self.visit(inner, prefix, depth + 1)
-            case ("from_type_v2", (Global("torch._utils._rebuild_wrapper_subclass"), _, _, dict(parts))):
-                self.visit(parts, prefix, depth + 1)
+            case ("from_type_v2", (Global("torch._utils._rebuild_wrapper_subclass"), _, tuple(args), dict(parts))):
+                if not self.note_wrapper(name, args, parts):
+                    self.visit(parts, prefix, depth + 1)
             case ("from_type_v2", (Global(origin), _, tuple(args), _)):
                 self.visit(Object(origin, args), prefix, depth + 1)
             case ("tensor" | "tensor_v2", (storage, offset, size, stride, *_)):
-                self.note_tensor(name, storage, None, offset, size, stride)
+                self.note(self.tensor(name, storage, None, offset, size, stride), name)
             case ("tensor_v3", (storage, offset, size, stride, _, _, Global(dtype), *_)):
-                self.note_tensor(name, storage, dtype, offset, size, stride)
+                self.note(self.tensor(name, storage, dtype, offset, size, stride), name)
+            case ("qtensor", (storage, offset, size, stride, tuple(quantizer), *_)):
+                codes = self.tensor(name, storage, None, offset, size, stride)
+                self.note(None if codes is None else self.quantized(name, codes, quantizer), name, _UNSHOWN[kind])
             case _:
-                self.found.unreadable.append(name)
+                self.unshown(name, _UNSHOWN.get(kind, "of a kind that is not read"))
 
-    def note_tensor(self, name: str, storage: Any, dtype: str | None, offset: Any, size: Any, stride: Any) -> None:
-        key, stored_as = _storage(storage, name)
-        kind = STORAGES.get(stored_as) if dtype is None else DTYPES.get(dtype.removeprefix("torch."))
-        if kind is None:
-            self.found.unreadable.append(name)
-            return
-        shape, strides = _counts(size, name), _counts(stride, name)
-        if len(shape) != len(strides):
-            raise FormatError("its shape and strides have different lengths", tensor=name)
-        tensor = StoredTensor(name, kind, shape, strides, _counts((offset,), name)[0], key)
-        if kind == "F4" and not (shape and tensor.contiguous):
-            self.found.unreadable.append(name)  # an element is two numbers, which no strided view can tell apart
+    def unshown(self, name: str, why: str) -> None:
+        self.found.unreadable.setdefault(why, []).append(name)
+
+    def note(self, tensor: StoredTensor | QuantizedTensor | None, name: str, why: str = "of an unread type") -> None:
+        if tensor is None:
+            self.unshown(name, why)
         else:
             self.found.tensors.append(tensor)
 
+    def tensor(
+        self, name: str, storage: Any, dtype: str | None, offset: Any, size: Any, stride: Any
+    ) -> StoredTensor | None:
+        """The tensor that these arguments describe; None for a type that is not read."""
+        key, stored_as, first = _storage(storage, name)
+        kind = STORAGES.get(stored_as) if dtype is None else DTYPES.get(dtype.removeprefix("torch."))
+        if kind is None:
+            return None
+        shape, strides = _counts(size, name), _counts(stride, name)
+        if len(shape) != len(strides):
+            raise FormatError("its shape and strides have different lengths", tensor=name)
+        tensor = StoredTensor(name, kind, shape, strides, first + _counts((offset,), name)[0], self.keys + key)
+        if kind in SHARED_BYTES and not (shape and tensor.contiguous and not tensor.offset):
+            return None  # an element is a part of a byte, or two numbers, which no strided view can tell apart
+        return tensor
 
-def _storage(value: Any, name: str) -> tuple[str, str]:
-    """Key of a storage, and the name of its class."""
+    def part(self, value: Any, name: str) -> StoredTensor | None:
+        """A plain tensor that is a part of another."""
+        match value:
+            case Object(origin=origin, args=(storage, offset, size, stride, *rest)) if origin.startswith(_REBUILDS):
+                match origin.partition("._rebuild_")[2], rest:
+                    case ("tensor_v2", _):
+                        return self.tensor(name, storage, None, offset, size, stride)
+                    case ("tensor_v3", [_, _, Global(dtype), *_]):
+                        return self.tensor(name, storage, dtype, offset, size, stride)
+        return None
+
+    def quantized(self, name: str, codes: StoredTensor, quantizer: tuple[Any, ...]) -> QuantizedTensor | None:
+        """A tensor of torch's own quantized types."""
+        match quantizer:
+            case (Global("torch.per_tensor_affine"), float(scale), int(zero)):
+                return QuantizedTensor(name, "F32", codes, scale, zero, codes.shape)
+            case (Global(kind), scales, zeros, int(axis)) if kind.startswith("torch.per_channel_affine"):
+                parts = self.part(scales, f"{name}.scale"), self.part(zeros, f"{name}.zero_point")
+                if parts[0] is not None and 0 <= axis < len(codes.shape):
+                    block = tuple(1 if at == axis else side for at, side in enumerate(codes.shape))
+                    return QuantizedTensor(name, "F32", codes, parts[0], parts[1], block)
+        return None
+
+    def note_wrapper(self, name: str, args: tuple[Any, ...], parts: dict[str | Key, Any]) -> bool:
+        """Note a tensor of torchao's; False where it is another kind, whose parts are shown as they are."""
+        codes, scale, zero = (self.part(parts.get(key), f"{name}.{key}") for key in ("qdata", "scale", "zero_point"))
+        block, dtype = parts.get("block_size"), args[1] if len(args) > 1 else None
+        if codes is None or scale is None or not isinstance(block, list | tuple) or not isinstance(dtype, Global):
+            return False
+        known = DTYPES.get(dtype.name.removeprefix("torch."))
+        if known is None or len(block) != len(codes.shape) or not all(type(side) is int for side in block):
+            return False
+        self.found.tensors.append(QuantizedTensor(name, known, codes, scale, zero, tuple(block)))
+        return True
+
+
+def _storage(value: Any, name: str) -> tuple[str, str, int]:
+    """Key of a storage, the name of its class, and the element that it begins with (not 0 only before torch 1.6)."""
     match value:
-        case Object(origin=origin, args=("storage", Global(stored_as), str(key), *_)) if origin == PERSISTENT:
-            return key, stored_as.rpartition(".")[2]
+        case Object(origin=origin, args=("storage", Global(stored_as), str(key), *rest)) if origin == PERSISTENT:
+            match rest:
+                case [_, _, (str(), int(first), int())]:
+                    return key, stored_as.rpartition(".")[2], _counts((first,), name)[0]
+            return key, stored_as.rpartition(".")[2], 0
     raise FormatError("its storage is not described as torch.save does", tensor=name)
 
 
@@ -190,6 +284,12 @@ def _counts(value: Any, name: str) -> tuple[int, ...]:
     if not all(type(count) is int and 0 <= count < _COUNT_LIMIT for count in value):
         raise FormatError("its shape, strides and offset are not all counts", tensor=name)
     return value
+
+
+def _layer_name(name: str) -> str:
+    """The name that a tensor had before torch quantized its layer, which keeps weight and bias as a pair."""
+    found = re.fullmatch(r"(.+\.)?_packed_params\._packed_params\.([01])", name)
+    return name if found is None else f"{found[1] or ''}{('weight', 'bias')[int(found[2])]}"
 
 
 def _items(value: Any) -> dict[str | Key, Any]:
@@ -209,7 +309,7 @@ def _is_module(value: Any) -> bool:
 def _entries(value: Any) -> dict[str | Key, Any]:
     """The named parts of anything that may hold tensors; none of a tensor, a number or an unknown object."""
     if isinstance(value, list | tuple):
-        return {str(index): part for index, part in enumerate(value)}
+        return {str(index): part for index, part in enumerate(value) if isinstance(part, _HOLDERS)}
     if not _is_module(value):
         return _items(value)
     state = value.state
@@ -229,4 +329,4 @@ def _temporary(state: dict[str | Key, Any]) -> Iterable[Any]:
 
 def is_understood(made: Object) -> bool:
     """Whether a checkpoint may ask for this without being told that it was refused: it only holds data."""
-    return made.origin in _HARMLESS or made.origin.startswith((*_REBUILDS, "__torch__."))
+    return made.origin in _HARMLESS or made.origin.startswith(_DATA)

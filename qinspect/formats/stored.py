@@ -167,6 +167,17 @@ class PackedSource(ABC):
 
 
 @dataclass(frozen=True)
+class Given(Source):
+    """An array that is known already: a number of the header, or one of them so many times."""
+
+    array: np.ndarray
+
+    def read(self, rows: slice | None) -> np.ndarray:
+        """As it is."""
+        return readonly(taken(self.array.view(), rows))
+
+
+@dataclass(frozen=True)
 class Derived(Source):
     """An array that is made from another: turned round, or stored in another way than it is wanted."""
 

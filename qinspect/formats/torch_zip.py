@@ -1,33 +1,28 @@
-"""The files of `torch.save` (.pt, .pth, .bin): a zip archive of a pickle and one raw storage a tensor.
+"""The files of `torch.save` (.pt, .pth, .bin) and TorchScript: a zip archive of a pickle and one raw storage a tensor.
 
 The pickle is read as data (`pickles`), so nothing in it runs, and torch itself is not needed.
 """
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from qinspect.errors import FormatError, UnsupportedError, printable
+from qinspect.errors import FormatError, QInspectError, UnsupportedError, printable
 from qinspect.formats import archive, pickles
 from qinspect.formats.archive import Entry
-from qinspect.formats.checkpoint import Checkpoint, Reader, TensorInfo
-from qinspect.formats.dtypes import stored_nbytes
-from qinspect.formats.native import LAYERS_KEY, RECORD_KEY
-from qinspect.formats.pickles import Key, Object
-from qinspect.formats.state_dict import Contents, StoredTensor, contents_of, is_understood
-from qinspect.formats.stored import Span, StoredCheckpoint, WatchedFile
+from qinspect.formats.checkpoint import Checkpoint, Reader
+from qinspect.formats.pickles import Object
+from qinspect.formats.state_dict import Contents, QuantizedTensor, StoredTensor, contents_of
+from qinspect.formats.stored import StoredCheckpoint, WatchedFile
+from qinspect.formats.torch_checkpoint import Place, TorchFile
 
-_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-"""The pickled magic number with which torch before 1.6 began."""
-_NAMED = 8
-"""Names in a note, and notes of one kind; the rest is counted."""
+_CONSTANTS = "CONSTANTS"
+"""How the code of a TorchScript archive calls the tensors that are no module's."""
 
 
 class TorchZip(Reader):
@@ -40,22 +35,17 @@ class TorchZip(Reader):
 
     @classmethod
     def recognises(cls, path: Path, head: bytes) -> bool:
-        """A zip archive with a `data.pkl` (at its beginning, if it has lost its end), or an older torch file."""
-        if head.startswith(_LEGACY) or (head[257:262] == b"ustar" and b"storages" in head):
-            return True
+        """A zip archive with a `data.pkl`, or at its beginning one of the entries of one if it has lost its end."""
         return any(name.endswith("data.pkl") or "/data/" in name for name in archive.names(path, head))
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
         """Open the file; only its directory and pickle are read."""
         file = WatchedFile(path)
-        if not file.at(0, min(4, file.nbytes)).tobytes().startswith(archive.SIGNATURE):
-            raise UnsupportedError(
-                "this is the format of torch before 1.6; save it again: torch.save(torch.load(old), new)", path=path
-            )
         try:
             return _checkpoint(file, cls.title)
-        except (FormatError, UnsupportedError) as error:
+        except QInspectError as error:
+            file.close()
             raise error.within(path=path) from None
 
 
@@ -80,20 +70,64 @@ def _checkpoint(file: WatchedFile, title: str) -> Checkpoint:
     root = roots[0]
     _check_byteorder(file, entries.get(f"{root}byteorder"))
     tree, objects = pickles.parse(_bytes(file, entries[f"{root}data.pkl"]))
-    contents = contents_of(tree)
-    storages = {tensor.key: entries.get(f"{root}data/{tensor.key}") for tensor in contents.tensors}
+    contents = contents_of(tree, "data/")
+    used = _storages(entries, root, contents)
+    script = f"{root}constants.pkl" in entries
+    if script:
+        _add_constants(file, entries, root, contents, objects, used)
+    found = TorchFile(file, contents, objects, {key: Place(entry.offset, entry.nbytes) for key, entry in used.items()})
     checkpoint = TorchCheckpoint(
         file.path,
-        title,
-        [_tensor(file, tensor, storages[tensor.key]) for tensor in contents.tensors],
+        "TorchScript" if script else title,
+        found.tensors(),
         file=file,
-        metadata=_metadata(contents),
-        notes=[*_notes(contents), *_refusals(objects)],
+        metadata=found.metadata(),
+        notes=found.notes(),
     )
-    first = {tensor.key: tensor.name for tensor in reversed(contents.tensors)}
-    placed = {first[key]: entry for key, entry in storages.items() if entry is not None}
-    checkpoint.entries = {"data.pkl": entries[f"{root}data.pkl"], **placed}
+    checkpoint.entries = {"data.pkl": entries[f"{root}data.pkl"], **_by_tensor(contents, used)}
     return checkpoint
+
+
+def _storages(entries: Mapping[str, Entry], root: str, contents: Contents) -> dict[str, Entry]:
+    """The entries of the storages that tensors are in, by their keys."""
+    found = {}
+    for tensor in contents.tensors:
+        for part in _parts(tensor):
+            entry = entries.get(root + part.key)
+            if entry is not None:
+                _check_stored(entry)
+                found[part.key] = entry
+    return found
+
+
+def _parts(tensor: StoredTensor | QuantizedTensor) -> list[StoredTensor]:
+    return tensor.parts if isinstance(tensor, QuantizedTensor) else [tensor]
+
+
+def _by_tensor(contents: Contents, used: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Each storage by the name of its first tensor."""
+    first: dict[str, str] = {}
+    for tensor in contents.tensors:
+        for part in _parts(tensor):
+            first.setdefault(part.key, part.name)
+    return {first[key]: entry for key, entry in used.items()}
+
+
+def _add_constants(
+    file: WatchedFile,
+    entries: Mapping[str, Entry],
+    root: str,
+    contents: Contents,
+    objects: list[Object],
+    used: dict[str, Entry],
+) -> None:
+    """The tensors of a TorchScript archive that are no module's; its code calls them `CONSTANTS.c0` and so on."""
+    tree, more = pickles.parse(_bytes(file, entries[f"{root}constants.pkl"]))
+    values = tree if isinstance(tree, list | tuple) else ()
+    found = contents_of({_CONSTANTS: {f"c{number}": value for number, value in enumerate(values)}}, "constants/")
+    used |= _storages(entries, root, found)
+    contents.tensors += found.tensors
+    objects += more
 
 
 def _bytes(file: WatchedFile, entry: Entry) -> bytes:
@@ -113,70 +147,3 @@ def _check_stored(entry: Entry) -> None:
 def _check_byteorder(file: WatchedFile, entry: Entry | None) -> None:
     if entry is not None and _bytes(file, entry) != b"little":
         raise UnsupportedError("it was written on a big-endian machine; save it again on a little-endian one")
-
-
-def _tensor(file: WatchedFile, tensor: StoredTensor, entry: Entry | None) -> tuple[TensorInfo, Span]:
-    """The row and the place of one tensor, made sure to lie inside its storage."""
-    if entry is None:
-        raise FormatError(f"its storage {printable(tensor.key)} is not in the archive", tensor=tensor.name)
-    _check_stored(entry)
-    itemsize = stored_nbytes(tensor.dtype, (1,)) or 1
-    begin, nbytes = tensor.offset * itemsize, tensor.reach * itemsize
-    if begin + nbytes > entry.nbytes:
-        raise FormatError(f"it needs {begin + nbytes} bytes of a storage that has {entry.nbytes}", tensor=tensor.name)
-    shape, strides = tensor.shape, None if tensor.contiguous else tensor.strides
-    if tensor.dtype == "F4":
-        shape = (*shape[:-1], 2 * shape[-1])
-    span = Span(file, entry.offset + begin, nbytes, tensor.dtype, shape, strides)
-    return TensorInfo(tensor.name, shape, tensor.dtype, min(nbytes, stored_nbytes(tensor.dtype, shape) or 0)), span
-
-
-def _metadata(contents: Contents) -> dict[str, str]:
-    """The records of packed layers as one JSON text, and what the model's own attributes say under `qinspect.…`."""
-    records = {prefix: held[RECORD_KEY] for prefix, held in contents.attributes.items() if RECORD_KEY in held}
-    found = {LAYERS_KEY: json.dumps(_plain(records))} if records else {}
-    for key, text in contents.attributes.get("", {}).items():
-        if isinstance(key, str) and isinstance(text, str) and key.startswith(f"{RECORD_KEY}."):
-            found[key] = text
-    return found
-
-
-def _plain(value: Any, depth: int = 8) -> Any:
-    """Part of a pickle's tree as JSON has it; what JSON has not becomes null."""
-    if isinstance(value, dict) and depth:
-        return {key.text if isinstance(key, Key) else key: _plain(part, depth - 1) for key, part in value.items()}
-    if isinstance(value, list | tuple) and depth:
-        return [_plain(part, depth - 1) for part in value]
-    return value if isinstance(value, str | int | float | bool) else None
-
-
-def _notes(contents: Contents) -> Iterator[str]:
-    sharing: dict[str, list[str]] = defaultdict(list)
-    for tensor in contents.tensors:
-        sharing[tensor.key].append(tensor.name)
-    shared = [names for names in sharing.values() if len(names) > 1]
-    for names in shared[:_NAMED]:
-        yield f"{_some(names)} share one storage."
-    if len(shared) > _NAMED:
-        yield f"The same is true of {len(shared) - _NAMED} more storages."
-    if contents.unreadable:
-        some = _some(contents.unreadable)
-        yield f"Not shown, being sparse, quantized by torch, without data or of an unread type: {some}."
-    if contents.optimizers:
-        yield f"The state of an optimizer is not shown: {_some(contents.optimizers)}."
-
-
-def _refusals(objects: Iterable[Object]) -> Iterator[str]:
-    """What the pickle wanted to run or load."""
-    others = [made for made in objects if not is_understood(made)]
-    if called := [made.origin for made in others if made.called]:
-        yield f"{_some(called)} was refused: nothing that a checkpoint asks for is ever run."
-    if classes := [made.origin for made in others if not made.called]:
-        yield f"Only data was taken from instances of {_some(classes)}: their classes were not loaded."
-
-
-def _some(names: Iterable[str]) -> str:
-    """A few of the names, each once."""
-    names = list(dict.fromkeys(names))
-    more = len(names) - _NAMED
-    return ", ".join(map(printable, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")

@@ -1,6 +1,7 @@
 """Files built byte by byte, as the formats' own documents lay them out."""
 
 import json
+import pickle
 import struct
 import zlib
 
@@ -86,3 +87,13 @@ def tensor_pickle(shape, strides, offset=0, *, storage="FloatStorage", numel=4, 
     text += f"((Vstorage\nctorch\n{storage}\nV{key}\nVcpu\nI{numel}\ntQI{offset}\n"
     text += numbers(shape) + numbers(strides) + "I00\nccollections\nOrderedDict\n(tRtRs."
     return text.encode()
+
+
+def legacy_bytes(pickled, keys, arrays, count=None):
+    """The file that torch before 1.6 would make of a pickle and its storages, which may lie about their elements."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    data = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, system)) + pickled
+    data += pickle.dumps(keys, 2)
+    for array in arrays:
+        data += struct.pack("<q", array.size if count is None else count) + array.tobytes()
+    return data

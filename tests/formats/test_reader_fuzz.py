@@ -30,13 +30,14 @@ RECORD = {
 PACKED = {"fc.quant_packed": Q.data, "fc.min_val": Q.params["min_val"], "fc.scale": Q.params["scale"]}
 
 
-def torch_file():
+def torch_file(**options):
     state = collections.OrderedDict((name, torch.tensor(array)) for name, array in PACKED.items())
     state["view"] = torch.arange(12.0).reshape(3, 4).T
     state["half"] = torch.ones(2, dtype=torch.bfloat16)
+    state["quantized"] = torch._make_per_tensor_quantized_tensor(torch.ones(2, 3, dtype=torch.int8), 0.5, 1)
     state._metadata = {"fc": {"qinspect": RECORD}}
     stream = io.BytesIO()
-    torch.save({"model": state, "module": torch.nn.Linear(2, 2), "epoch": 1}, stream)
+    torch.save({"model": state, "module": torch.nn.Linear(2, 2), "epoch": 1}, stream, **options)
     return stream.getvalue()
 
 
@@ -87,6 +88,7 @@ SEEDS = {
     ),
     "bare.safetensors": safetensors.numpy.save(PACKED),
     ".pt": torch_file(),
+    "old.pth": torch_file(_use_new_zipfile_serialization=False),
     ".npz": numpy_file(np.savez, w=W, x=np.arange(3)),
     "small.npz": numpy_file(np.savez_compressed, w=np.zeros((20, 20)), x=np.arange(3)),
     ".npy": numpy_file(np.save, np.asfortranarray(W)),

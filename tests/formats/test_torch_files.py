@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from handmade import Zip, tensor_pickle, torch_bytes
+from handmade import Zip, legacy_bytes, tensor_pickle, torch_bytes
 
 from qinspect.errors import FormatError, UnsupportedError
 from qinspect.formats.open import open_checkpoint
@@ -166,6 +166,21 @@ def test_a_whole_module_gives_its_state_dict(saved):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_gives_the_constants_of_its_code(tmp_path):
+    constant = torch.arange(6.0).reshape(2, 3)
+
+    class Adds(torch.nn.Module):
+        def forward(self, x):
+            return x + constant
+
+    torch.jit.save(torch.jit.trace(Adds(), torch.ones(1, 3)), tmp_path / "a.pt")
+    with open_checkpoint(tmp_path / "a.pt") as checkpoint:
+        assert checkpoint.format == "TorchScript"
+        assert names(checkpoint) == ["CONSTANTS.c0"]
+        np.testing.assert_array_equal(checkpoint.load("CONSTANTS.c0"), constant)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_torchscript_gives_its_parameters(tmp_path):
     module = Block()
     path = tmp_path / "script.pt"
@@ -207,12 +222,14 @@ class Wrapper(torch.Tensor):
     """A tensor made of others, as torchao's quantized ones are."""
 
     @staticmethod
-    def __new__(cls, qdata, scale):
-        return torch.Tensor._make_wrapper_subclass(cls, qdata.shape, dtype=torch.float32)
+    def __new__(cls, qdata, scale, **more):
+        return torch.Tensor._make_wrapper_subclass(cls, qdata.shape, dtype=torch.bfloat16)
 
-    def __init__(self, qdata, scale):
+    def __init__(self, qdata, scale, **more):
         self.qdata = qdata
         self.scale = scale
+        for key, value in more.items():
+            setattr(self, key, value)
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
@@ -224,11 +241,74 @@ def test_tensors_made_of_others_give_their_parts(saved):
     assert names(checkpoint) == ["fc.weight.qdata", "fc.weight.scale"]
 
 
+class TestQuantizedTensors:
+    @pytest.mark.parametrize(
+        ("block", "sets"), [((6, 8), ()), ((1, 8), (6, 1)), ((1, 4), (6, 2)), ((6, 1), (1, 8)), ((3, 1), (2, 8))]
+    )
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+    def test_those_of_torchao_are_decoded(self, saved, block, sets, dtype):
+        codes = torch.randint(0, 100, (6, 8)).to(dtype)
+        scale = torch.rand(sets) + 0.1
+        zero = None if dtype.is_floating_point else torch.randint(-5, 5, sets).to(torch.int8)
+        checkpoint = saved({"w": Wrapper(codes, scale, zero_point=zero, block_size=list(block))})
+        (info,) = checkpoint.infos
+        assert (info.name, info.shape, info.dtype) == ("w", (6, 8), "BF16")
+        assert info.nbytes == codes.nbytes + scale.nbytes + (0 if zero is None else zero.nbytes)
+        steps, low = (
+            torch.ones(1) * part
+            if part.ndim == 0
+            else part.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)
+            for part in (scale, torch.zeros(sets) if zero is None else zero.float())
+        )
+        expected = (codes.float() - low) * steps
+        loaded = checkpoint.load("w")
+        np.testing.assert_array_equal(loaded.scheme.dequantize(loaded), expected.numpy())
+
+    def test_what_cannot_be_decoded_gives_its_parts(self, saved):
+        tiles = Wrapper(torch.ones(4, 4, dtype=torch.int8), torch.ones(2, 2), block_size=[2, 2])
+        assert names(saved({"w": tiles})) == ["w.qdata", "w.scale"]
+
+    def test_scales_that_are_too_few_are_an_error(self, saved):
+        with pytest.raises(FormatError, match=r"w: its scale has shape \[3\] where \[4\]"):
+            saved({"w": Wrapper(torch.ones(4, 4, dtype=torch.int8), torch.ones(3), block_size=[1, 4])})
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    @pytest.mark.parametrize("legacy", [False, True])
+    def test_those_of_torch_are_decoded(self, tmp_path, legacy):
+        w = torch.randn(6, 8)
+        scales, zeros = torch.rand(6) / 10 + 0.01, torch.randint(0, 9, (6,))
+        tensors = {
+            "int8": torch.quantize_per_tensor(w, 0.03, 4, torch.qint8),
+            "uint8": torch.quantize_per_tensor(w, 0.03, 120, torch.quint8),
+            "rows": torch.quantize_per_channel(w, scales, zeros, 0, torch.qint8),
+            "columns": torch.quantize_per_channel(w, torch.rand(8) / 9 + 0.01, torch.arange(8), 1, torch.quint8),
+            "nibbles": torch.quantize_per_channel(w, scales * 9, zeros.float() + 0.5, 0, torch.quint4x2),
+            "turned": torch.quantize_per_tensor(w, 0.03, 4, torch.qint8).T,
+        }
+        torch.save(tensors, tmp_path / "q.pt", _use_new_zipfile_serialization=not legacy)
+        with open_checkpoint(tmp_path / "q.pt") as checkpoint:
+            assert names(checkpoint) == list(tensors)
+            for name, tensor in tensors.items():
+                loaded = checkpoint.load(name)
+                np.testing.assert_allclose(
+                    loaded.scheme.dequantize(loaded), tensor.dequantize().numpy(), rtol=1e-6, atol=1e-7, err_msg=name
+                )
+            assert checkpoint.load("nibbles").scheme.n_codes == 16
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+    def test_layers_that_torch_quantized_keep_their_names(self, saved):
+        module = torch.nn.Sequential(torch.nn.Linear(4, 3))
+        quantized = torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8)
+        checkpoint = saved(quantized.state_dict())
+        assert {"0.weight", "0.bias"} <= set(names(checkpoint))
+        loaded = checkpoint.load("0.weight")
+        np.testing.assert_allclose(loaded.scheme.dequantize(loaded), module[0].weight.detach().numpy(), atol=0.01)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tensors_without_plain_weights_are_named(saved):
     checkpoint = saved(
         {
-            "quantized": torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8),
             "sparse": torch.eye(3).to_sparse(),
             "compressed": torch.eye(3).to_sparse_csr(),
             "meta": torch.empty(3, device="meta"),
@@ -238,7 +318,7 @@ def test_tensors_without_plain_weights_are_named(saved):
     )
     assert names(checkpoint) == ["plain"]
     (note,) = checkpoint.notes
-    assert all(name in note for name in ("quantized", "sparse", "compressed", "meta", "half complex"))
+    assert note == ("Not shown: sparse, compressed (sparse); meta (without data); half complex (of an unread type).")
 
 
 class Payload:
@@ -301,15 +381,86 @@ def test_records_of_packed_layers_become_metadata(saved):
 
 
 class TestOlderFiles:
-    @pytest.mark.parametrize("method", ["legacy", "tar"])
-    def test_are_recognised_with_a_remedy(self, tmp_path, method):
+    @pytest.fixture
+    def legacy(self, tmp_path):
+        """Saves an object as torch before 1.6 did."""
+
+        def save(value):
+            torch.save(value, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+            return tmp_path / "old.pth"
+
+        return save
+
+    def test_the_first_format_is_recognised_with_a_remedy(self, tmp_path):
+        with tarfile.open(tmp_path / "old.pth", "w") as archive:
+            archive.addfile(tarfile.TarInfo("storages"))
+        with pytest.raises(UnsupportedError, match=r"torch 0\.1; save it again"):
+            open_checkpoint(tmp_path / "old.pth")
+
+    def test_every_type(self, legacy):
+        tensors = {name: torch.tensor([[0, 1, 1], [2, 4, 0.5]]).to(dtype) for name, dtype in TYPES.items()}
+        with open_checkpoint(legacy(tensors)) as checkpoint:
+            assert names(checkpoint) == list(TYPES)
+            for name, tensor in tensors.items():
+                assert (checkpoint.info(name).dtype, checkpoint.info(name).nbytes) == (name, tensor.nbytes)
+                assert checkpoint.load(name).tobytes() == raw(tensor)
+
+    def test_views_ties_containers_and_modules(self, legacy):
+        base = torch.arange(60, dtype=torch.float32).reshape(3, 4, 5)
+        module = Block()
+        state = {"base": base, "turned": base[0].T, "part": base[1, 1:3], "tied": base, "block": module}
+        with open_checkpoint(legacy({"state_dict": state, "epoch": 1})) as checkpoint:
+            expected = {"base": base, "turned": base[0].T, "part": base[1, 1:3], "tied": base}
+            expected |= {f"block.{name}": tensor for name, tensor in module.state_dict().items()}
+            assert set(names(checkpoint)) == expected.keys()
+            for name, tensor in expected.items():
+                assert checkpoint.load(name).tobytes() == raw(tensor)
+            assert any("Block" in note and "not loaded" in note for note in checkpoint.notes)
+
+    def test_a_storage_that_is_part_of_another(self, tmp_path):
+        w = tensor_pickle((2,), (1,), numel=4).replace(b"I4\nt", b"I4\n(Vroot\nI1\nI2\ntt")
         path = tmp_path / "old.pth"
-        if method == "legacy":
-            torch.save({"w": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
-        else:
-            with tarfile.open(path, "w") as archive:
-                archive.addfile(tarfile.TarInfo("storages"))
-        with pytest.raises(UnsupportedError, match=r"before 1\.6.*torch\.save"):
+        path.write_bytes(legacy_bytes(w, ["0"], [np.arange(4, dtype="<f4")]))
+        with open_checkpoint(path) as checkpoint:
+            assert checkpoint.load("w").tolist() == [1, 2]
+
+    def test_code_is_named_and_never_run(self, legacy, tmp_path):
+        witness = tmp_path / "ran"
+        with open_checkpoint(legacy({"w": torch.ones(2), "code": Payload(witness)})) as checkpoint:
+            assert checkpoint.load("w").tolist() == [1, 1]
+            assert any("system was refused" in note for note in checkpoint.notes)
+        assert not witness.exists()
+
+    def test_every_beginning_of_a_file_is_refused(self, legacy):
+        path = legacy({"w": torch.ones(4), "v": torch.ones(2)})
+        data = path.read_bytes()
+        for length in range(1, len(data)):
+            path.write_bytes(data[:length])
+            with pytest.raises((FormatError, UnsupportedError)) as caught:
+                open_checkpoint(path)
+            assert str(path) in str(caught.value)
+        assert "truncated: expected" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("keys", "arrays", "text"),
+        [
+            (["0", "1"], [np.zeros(4, "<f4")] * 2, "storage 1 is not described"),
+            ([], [], "storage 0 is not in the file"),
+            (["0"], [np.zeros(3, "<f4")], "needs 16 bytes of a storage that has 12"),
+            ([5], [np.zeros(4, "<f4")], "no list of keys"),
+        ],
+    )
+    def test_lies_are_refused(self, tmp_path, keys, arrays, text):
+        path = tmp_path / "old.pth"
+        path.write_bytes(legacy_bytes(tensor_pickle((2, 2), (2, 1)), keys, arrays))
+        with pytest.raises(FormatError, match=text):
+            open_checkpoint(path)
+
+    @pytest.mark.parametrize("count", [-1, 1 << 62])
+    def test_storages_without_bounds_are_refused(self, tmp_path, count):
+        path = tmp_path / "old.pth"
+        path.write_bytes(legacy_bytes(tensor_pickle((2, 2), (2, 1)), ["0"], [np.zeros(4, "<f4")], count=count))
+        with pytest.raises(FormatError, match=f"says that it has {count}|truncated: expected 1844674407370955"):
             open_checkpoint(path)
 
     def test_big_endian_is_refused(self, saved, tmp_path):
