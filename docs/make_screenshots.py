@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scheme_pictures import draw_all
+
 from qinspect.assets import resource
 from qinspect.gui.app import screenshot, settle
 from qinspect.gui.main_window import MainWindow
@@ -52,6 +54,7 @@ def main() -> None:
     screenshot(real, IMAGES / "error.png", layer=dense, arrange=enlarged(3))
     screenshot(real, IMAGES / "export.png", layer=dense, arrange=exported)
     screenshot(None, IMAGES / "welcome.png", size=SMALL)
+    draw_all(IMAGES / "schemes")  # with the fonts that the window has loaded
 
 
 if __name__ == "__main__":

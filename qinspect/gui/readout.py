@@ -16,7 +16,7 @@ from qinspect.session import Inspection, original_nbytes
 ROWS = (
     ("SQNR in range", "sqnr_in_range", "Signal to noise against the weights clipped to what the codes can express."),
     (
-        "Gap to best",
+        "Against the best levels",
         "gap",
         "From the measured SQNR to the best fixed levels for the whole layer, as many as the scheme has.",
     ),
@@ -44,6 +44,7 @@ class Readout(QWidget):
         self._shown: Inspection | None = None
         self.sqnr = self._large("Signal to quantization noise ratio: 6 dB more halve the error.")
         self.bpw = self._large("Bits per weight: codes, padding and parameters, everything stored.")
+        self.titles: dict[str, QLabel] = {}
         self.values: dict[str, QLabel] = {}
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -62,7 +63,7 @@ class Readout(QWidget):
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             grid.addWidget(label, row, 0)
             grid.addWidget(value, row, 1, Qt.AlignmentFlag.AlignRight)
-            self.values[key] = value
+            self.titles[key], self.values[key] = label, value
         grid.setColumnStretch(0, 1)
 
     def _large(self, tip: str) -> QLabel:
@@ -101,7 +102,7 @@ class Readout(QWidget):
         original = original_nbytes(inspection.info)
         texts = {
             "sqnr_in_range": about + fmt.decibels(m.sqnr_in_range_db),
-            "gap": about + _gap(inspection.limits.gap_db),
+            "gap": _gap(inspection.limits.gap_db, about),
             "rmse": about + fmt.magnitude(m.rmse),
             "rmse_per_step": fmt.NONE if math.isnan(m.rmse_per_step) else f"{about}{m.rmse_per_step:.3f}",
             "max_error": ("≥ " if about else "") + fmt.magnitude(m.max_error),
@@ -113,6 +114,7 @@ class Readout(QWidget):
         }
         for key, text in texts.items():
             self.values[key].setText(text)
+        self.titles["gap"].setText(f"Against the best {inspection.limits.levels:,} levels")
         self.values["gap"].setToolTip(_limits_text(inspection.limits))
 
 
@@ -188,11 +190,13 @@ class FindingsList(QWidget):
                 widget.deleteLater()
 
 
-def _gap(gap_db: float | None) -> str:
-    """`−0.9 dB` where the levels are so much worse than the best, `+0.4 dB` where groups make them better."""
+def _gap(gap_db: float | None, about: str) -> str:
+    """`0.9 dB under` where the levels are so much worse than the best, `0.4 dB above` where groups make them better."""
     if gap_db is None or not math.isfinite(gap_db):
         return fmt.NONE
-    return f"{round(-gap_db, 1) + 0.0:+.1f} dB".replace("-", "−")
+    if abs(gap_db) < 0.05:
+        return f"{about}as good"
+    return f"{about}{abs(gap_db):.1f} dB {'under' if gap_db > 0 else 'above'}"
 
 
 def _limits_text(limits: Limits) -> str:

@@ -19,9 +19,9 @@ from PySide6.QtWidgets import (
 )  # fmt: skip
 
 from qinspect.quant.layout import matrix_shape
-from qinspect.quant.packing import useful_levels
 from qinspect.quant.parameter import Parameter
 from qinspect.quant.scheme import Scheme, registry
+from qinspect.quant.sweep import useful_levels
 
 STORED = "As stored in the file"
 ALONE = "Left alone"
@@ -135,8 +135,8 @@ class SchemeForm(QWidget):
         low, high = int(parameter.low or 0), int(parameter.high or 0)
         if parameter.name == "axis" and self._shape:
             high = len(self._shape) - 1
-        if parameter.name == "levels":
-            return [n for n in useful_levels() if low <= n <= high]
+        if parameter.name == "levels" and self._scheme is not None:
+            return list(useful_levels(type(self._scheme)))
         if parameter.name != "group_size":
             return list(range(low, high + 1))
         cols = matrix_shape(self._shape)[1] if self._shape else 4096

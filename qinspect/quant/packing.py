@@ -96,12 +96,6 @@ def digits_per_word(levels: int) -> int:
     return digits
 
 
-def useful_levels() -> list[int]:
-    """Powers of two, and the most levels of which so many digits fit a word: with one more, weights take more bits."""
-    most = (n for n in range(2, 257) if digits_per_word(n) > digits_per_word(n + 1))
-    return sorted({*most, *(1 << bits for bits in range(1, 9))})
-
-
 @cache
 def _split(levels: int) -> tuple[np.ndarray, int, int, int]:
     """How digits leave a word, several at once: a table, how many they are, factor and shift that divide by so many.

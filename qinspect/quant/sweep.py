@@ -22,7 +22,7 @@ from qinspect.task import Token
 
 BITS = (2, 3, 4, 5, 6, 8)
 """Widths that are tried where nobody says which."""
-MOST_LEVELS = 64
+MOST_LEVELS = 84
 """Beyond so many, numbers of levels are not tried unless someone names them."""
 
 
@@ -147,7 +147,9 @@ def _values(cls: type[Scheme], p: Parameter, values: dict[str, tuple[Any, ...]])
     if p.name in values:
         return tuple(value for value in values[p.name] if _allows(p, value))
     if p.name == "levels":
-        return tuple(1 << b for b in values["bits"] if _allows(p, 1 << b)) if "bits" in values else _useful_levels(cls)
+        if "bits" in values:
+            return tuple(1 << b for b in values["bits"] if _allows(p, 1 << b))
+        return tuple(n for n in useful_levels(cls) if n <= MOST_LEVELS)
     if p.name == "bits":
         return tuple(value for value in BITS if _allows(p, value))
     if p.name == "granularity":
@@ -170,13 +172,12 @@ def _with_half_precision(scheme: Scheme) -> Scheme:
 
 
 @lru_cache(1 << 6)
-def _useful_levels(cls: type[Scheme]) -> tuple[int, ...]:
-    """Those numbers of levels than which no larger one takes fewer bits, on a long row."""
+def useful_levels(cls: type[Scheme]) -> tuple[int, ...]:
+    """Those numbers of levels of a scheme that has `levels` than which no larger one takes fewer bits, on a long row."""
     p = next(p for p in cls.parameters() if p.name == "levels")
-    numbers = range(int(p.low or 2), min(MOST_LEVELS, int(p.high or MOST_LEVELS)) + 1)
     found: list[int] = []
     least = math.inf
-    for n in reversed(numbers):
+    for n in reversed(range(int(p.low or 2), int(p.high or 2) + 1)):
         size = cls(levels=n).bpw((64, 4096))  # type: ignore[call-arg]
         if size < least - 0.01:
             found, least = [n, *found], size

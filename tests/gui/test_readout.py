@@ -22,11 +22,19 @@ def shown(qtbot, tmp_path, scheme):
 def test_the_gap_to_the_best_levels_for_the_layer(qtbot, tmp_path):
     readout, sqnr_db = shown(qtbot, tmp_path, make_scheme("symmetric", bits=4))
     label = readout.values["gap"]
-    gap = float(label.text().removesuffix(" dB").replace("−", "-"))
-    assert abs(gap - (sqnr_db - 20.22)) < 0.1  # Lloyd and Max on Gaussian weights, 16 levels
-    assert f"{-gap:.1f} dB under the best 16 fixed levels for the whole layer." in label.toolTip()
+    assert readout.titles["gap"].text() == "Against the best 16 levels"
+    gap = float(label.text().removesuffix(" dB under"))
+    assert abs(gap - (20.22 - sqnr_db)) < 0.1  # Lloyd and Max on Gaussian weights, 16 levels
+    assert f"{gap:.1f} dB under the best 16 fixed levels for the whole layer." in label.toolTip()
     assert "Best 16 levels on Gaussian weights: 20.2 dB; evenly spaced: 19.4 dB" in label.toolTip()
     assert "6.02 dB a bit: 24.1 dB for the codes" in label.toolTip()
+
+
+def test_groups_that_follow_the_weights_are_above(qtbot, tmp_path):
+    readout, sqnr_db = shown(qtbot, tmp_path, make_scheme("base11", group_size=16, param_dtype="float32"))
+    assert readout.titles["gap"].text() == "Against the best 11 levels"
+    gap = float(readout.values["gap"].text().removesuffix(" dB above"))
+    assert abs(gap - (sqnr_db - 17.16)) < 0.1
 
 
 def test_no_gap_where_the_layer_is_exact(qtbot, tmp_path):
