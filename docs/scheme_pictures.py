@@ -49,7 +49,9 @@ def picture(scheme: Scheme, weights: np.ndarray) -> QImage:
     figures = f"{m.bpw:.3f} bits a weight · {m.sqnr_db:.2f} dB on Gaussian weights"
     _text(painter, QRectF(16, 10, 728, 20), figures, Qt.AlignmentFlag.AlignRight, 10, LIGHT.text)
     _staircase(painter, q, weights)
-    _codes(painter, scheme, m.counts, f"{m.levels_used:,} of {m.levels:,} codes used, entropy {m.entropy_bits:.2f} bits")
+    _codes(
+        painter, scheme, m.counts, f"{m.levels_used:,} of {m.levels:,} codes used, entropy {m.entropy_bits:.2f} bits"
+    )
     painter.end()
     return image
 

@@ -29,6 +29,8 @@ NAME_ROOM = 20
 """Names of tensors are never shortened to fewer characters than this."""
 FINDINGS_SHOWN = 3
 """Different findings of one rule that are printed."""
+WEIGHTED = "weighted dB"
+"""The SQNR in which input channels count by their importance."""
 _LEFT = ("tensor", "shape", "type", "stored as")
 """Columns of text where nothing else is said; all others hold numbers and are aligned on their right."""
 
@@ -82,6 +84,8 @@ def print_analysis(how: str, reports: Sequence[LayerReport]) -> None:
         return
     ordered, summary = sorted(reports, key=_badness), total(reports)
     rows = [_row(report) for report in ordered] + [_total_row(reports, summary)]
+    if all(report.weighted_sqnr_db is None for report in reports):
+        rows = [{title: cell for title, cell in row.items() if title != WEIGHTED} for row in rows]
     print(table({title: [row[title] for row in rows] for title in rows[0]}, spare=("shape", "max error")))
     print(f"{how}: {_share(summary.nbytes, summary.original_nbytes)}")
     for lines in _findings(ordered):
@@ -101,6 +105,7 @@ def _row(report: LayerReport) -> dict[str, str]:
         "tensor": report.info.name,
         "shape": fmt.shape(report.info.shape),
         "SQNR dB": fmt.NONE if m is None else _sqnr(m),
+        WEIGHTED: fmt.decimal(report.weighted_sqnr_db, 2),
         "RMSE": fmt.magnitude(m.rmse if m else None),
         "max error": fmt.magnitude(m.max_error if m else None),
         "bpw": fmt.decimal(m.bpw if m else None, 3),
@@ -116,6 +121,7 @@ def _total_row(reports: Sequence[LayerReport], summary: Total) -> dict[str, str]
         "tensor": f"{of}{fmt.counted(len(reports), 'tensor')}",
         "shape": "",
         "SQNR dB": fmt.decimal(summary.sqnr_db, 2),
+        WEIGHTED: "",
         "RMSE": "",
         "max error": "",
         "bpw": fmt.decimal(summary.bpw, 3),

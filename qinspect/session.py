@@ -32,7 +32,7 @@ class Request:
     """One layer to look at: an immutable snapshot that any thread may work on.
 
     `scheme` None means a packed layer as it is stored. `reference` holds the originals of a packed file's layers, this
-    one's under the name `original`, if it has it.
+    one's under the name `original`, if it has it. `importance` is what the errors of its input channels count.
     `questions` are what the views in sight want to know; `row` is one that a preview's sample is to have.
     """
 
@@ -43,6 +43,7 @@ class Request:
     original: str | None = None
     questions: tuple[analysis.Question, ...] = ()
     row: int | None = None
+    importance: np.ndarray | None = None
 
     @property
     def key(self) -> tuple[str, Scheme | None]:
@@ -60,6 +61,8 @@ class LayerReport:
     findings: tuple[Finding, ...] = ()
     error: str | None = None
     limits: Limits | None = None
+    weighted_sqnr_db: float | None = None
+    """Where the layer's input channels have an importance: the SQNR in which each counts so much."""
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `analyze --json`."""
@@ -67,6 +70,9 @@ class LayerReport:
         entry = {"name": self.info.name, "shape": list(self.info.shape), **figures}
         entry["findings"] = [finding.to_json() for finding in self.findings]
         entry["limits"] = self.limits and self.limits.to_json()
+        weighted = self.weighted_sqnr_db
+        if weighted is not None:
+            entry["weighted_sqnr_db"] = weighted if math.isfinite(weighted) else None
         return entry | ({"error": self.error} if self.error else {})
 
 
@@ -134,12 +140,23 @@ def measure(request: Request, token: Token | None = None) -> LayerReport:
     token = token or Token()
     try:
         weights, packed = weights_of(request, token.part(0, 0.2))
-        metrics, low, high = _figures(request, weights, packed, token.part(0.2, 1))
+        metrics, low, high = _figures(request, weights, packed, token.part(0.2, 0.9))
+        weighted = _weighted(request, weights, packed, token.part(0.9, 1))
     except QInspectError as error:
         located = error.within(path=request.checkpoint.path, tensor=request.info.name)
         return LayerReport(request.info, request.scheme, None, error=str(located))
     case = Case(request.info.shape, _scheme_of(request, packed), metrics, low, high, _sample(weights))
-    return LayerReport(request.info, case.scheme, metrics, find(case), limits=_limits(case))
+    return LayerReport(request.info, case.scheme, metrics, find(case), limits=_limits(case), weighted_sqnr_db=weighted)
+
+
+def _weighted(request: Request, weights: Weights | None, packed: QTensor | None, token: Token) -> float | None:
+    """The SQNR in which input channels count by their importance, if there is one."""
+    from qinspect.quant.weighted import weighted_sqnr_db
+
+    if request.importance is None or weights is None:
+        return None
+    q = packed or _scheme_of(request, None).quantize(weights, importance=request.importance, token=token.part(0, 0.5))
+    return weighted_sqnr_db(weights, q, request.importance, token.part(0.5, 1))
 
 
 def _sample(weights: Weights | None) -> np.ndarray | None:
@@ -181,7 +198,7 @@ def _figures(
     span, rest = engine.extremes(weights, token.part(0, 0.3)), token.part(0.3, 1)
     if packed is not None:
         return packed.scheme.compare(weights, packed, token=rest), *span
-    return _scheme_of(request, None).measure(weights, token=rest), *span
+    return _scheme_of(request, None).measure(weights, importance=request.importance, token=rest), *span
 
 
 def inspect(request: Request, *, preview: bool = False, token: Token | None = None) -> Inspection:

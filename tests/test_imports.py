@@ -18,7 +18,7 @@ ROWS = [
     ("assets", "quant"),
     ("formats", "analysis"),
     ("findings", "network", "compare"),
-    ("recipe",),
+    ("recipe", "importance"),
     ("targets",),
     ("session", "nn", "reproduce", "evaluation"),
     ("planning",),

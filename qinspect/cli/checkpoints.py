@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+import numpy as np
 
 from qinspect import figures as fmt
 from qinspect import report, scheme_flags
 from qinspect.errors import FormatError
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
+from qinspect.importance import Importance
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import Recipe
 from qinspect.session import LayerReport, Request, Session, measure_all
+from qinspect.targets.choice import stored_scheme
 from qinspect.targets.target import Plan, Report
 from qinspect.targets.target import registry as targets
 from qinspect.targets.verify import verify
@@ -72,18 +76,39 @@ def measured(requests: list[Request]) -> list[LayerReport]:
     return reports
 
 
-def write(checkpoint: Checkpoint, to: str, recipe: Recipe, out: Path) -> tuple[Plan, Report]:
-    """Export to a target of this name."""
+def importance_for(
+    path: str | None, checkpoint: Checkpoint, schemes: Iterable[tuple[TensorInfo, Scheme]]
+) -> dict[str, np.ndarray]:
+    """The vectors of an importance file for these layers; those that would heed one and have none are named."""
+    if path is None:
+        return {}
+    schemes = list(schemes)
+    found = Importance.load(path).of(checkpoint, schemes)
+    without = [info.name for info, scheme in schemes if scheme.heeds_importance and info.name not in found]
+    if without:
+        names = report.some_names(without, 10)
+        report.remark(f"{path}: has no vector of {names}; there all input channels count alike")
+    return found
+
+
+def write(
+    checkpoint: Checkpoint, to: str, recipe: Recipe, out: Path, importance: str | None = None
+) -> tuple[Plan, Report]:
+    """Export to a target of this name; `importance` is a file of it."""
     target = targets[to]()
     with report.progress("exporting") as token:
         plan = target.plan(checkpoint, recipe, token.part(0, 0.1))
+        planned = ((checkpoint.info(row.name), row.scheme) for row in plan.rows if row.scheme is not None)
+        plan = plan.weighed(importance_for(importance, checkpoint, planned))
         return plan, target.write(checkpoint, plan, out, token.part(0.1, 1))
 
 
-def verified(packed: Checkpoint, against: Checkpoint) -> int:
+def verified(packed: Checkpoint, against: Checkpoint, importance: str | None = None) -> int:
     """Compare a packed checkpoint with what it was made from, say what differs, and return the exit code."""
+    stored = ((info, stored_scheme(packed, info)) for info in packed.infos)
+    vectors = importance_for(importance, against, [(info, scheme) for info, scheme in stored if scheme is not None])
     with report.progress("verifying") as token:
-        mismatches = verify(packed, against, token)
+        mismatches = verify(packed, against, token, importance=vectors)
     for mismatch in mismatches:
         report.complain(f"{mismatch.name}: {mismatch.text}")
     if not mismatches:

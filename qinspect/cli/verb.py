@@ -65,6 +65,14 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="JSON", help="rules a tensor; --scheme gets what they do not mention")
 
 
+def add_importance(parser: argparse.ArgumentParser) -> None:
+    """`--importance`."""
+    help = (
+        "what errors of each input channel count in calibration: vectors by layer, or an imatrix of llama.cpp in GGUF"
+    )
+    parser.add_argument("--importance", metavar="FILE", help=help)
+
+
 def add_stored_group_size(parser: argparse.ArgumentParser) -> None:
     """`--group-size` of a verb that takes no scheme."""
     help = "of packed layers, where the file does not tell"

@@ -204,6 +204,11 @@ class Scheme(ABC):
         return " ".join(words)
 
     @property
+    def heeds_importance(self) -> bool:
+        """Whether errors of some input channels may count more than others': calibration by least error."""
+        return getattr(self, "calibration", "") in ("mse", "mse_ends")
+
+    @property
     def n_codes(self) -> int:
         """Number of different codes."""
         low, high = self.code_range

@@ -173,7 +173,7 @@ def _with_half_precision(scheme: Scheme) -> Scheme:
 
 @lru_cache(1 << 6)
 def useful_levels(cls: type[Scheme]) -> tuple[int, ...]:
-    """Those numbers of levels of a scheme that has `levels` than which no larger one takes fewer bits, on a long row."""
+    """Of a scheme that has `levels`: those than which no larger number takes fewer bits, on a long row."""
     p = next(p for p in cls.parameters() if p.name == "levels")
     found: list[int] = []
     least = math.inf

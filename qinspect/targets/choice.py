@@ -44,7 +44,7 @@ def _choose(checkpoint: Checkpoint, info: TensorInfo, recipe: Recipe, token: Tok
     """The recipe's word, unless the scheme itself declines and the rule does not insist."""
     rule = recipe.rule_for(info)
     scheme = rule.scheme if rule else None
-    held = _stored_scheme(checkpoint, info)
+    held = stored_scheme(checkpoint, info)
     stays = None if held is None or held.decode_only else held
     if rule is None or scheme is None:
         return Choice(info, stays, _why_decoded(info) if held is not stays else _why_unchanged(info))
@@ -56,7 +56,7 @@ def _choose(checkpoint: Checkpoint, info: TensorInfo, recipe: Recipe, token: Tok
     return Choice(info, scheme, "; ".join(filter(None, (again, _ragged(info, scheme)))))
 
 
-def _stored_scheme(checkpoint: Checkpoint, info: TensorInfo) -> Scheme | None:
+def stored_scheme(checkpoint: Checkpoint, info: TensorInfo) -> Scheme | None:
     """The scheme of a packed tensor, from one row of it."""
     if info.qtype is None:
         return None

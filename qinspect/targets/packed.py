@@ -57,7 +57,7 @@ def packed(row: PlanRow, held: Content, token: Token) -> Content:
         if row.scheme is None or same_scheme(held.scheme, row.scheme):
             return held
         held = held.scheme.dequantize(held, token=token)
-    return held if row.scheme is None else row.scheme.quantize(held, token=token)
+    return held if row.scheme is None else row.scheme.quantize(held, importance=row.importance, token=token)
 
 
 def within(decoded: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
+
+import numpy as np
 
 from qinspect.formats.checkpoint import Checkpoint
 from qinspect.quant.scheme import Scheme
@@ -20,7 +23,8 @@ class PlanRow:
     """What will be written for one tensor of the checkpoint.
 
     `dtype` and `original_nbytes` are those of the unpacked tensor in the source; `nbytes` is all that will be stored.
-    `stored_as` says what it is in the file where that is neither `scheme`'s packing nor the tensor as it was.
+    `stored_as` says what it is in the file where that is neither `scheme`'s packing nor the tensor as it was;
+    `importance` is what the errors of its input channels count while it is quantized.
     """
 
     name: str
@@ -31,6 +35,7 @@ class PlanRow:
     original_nbytes: int
     note: str = ""
     stored_as: str = ""
+    importance: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,10 @@ class Plan:
     files: tuple[tuple[str, int], ...] = ()
     needs: Needs | None = None
     remark: str = ""
+
+    def weighed(self, importance: Mapping[str, np.ndarray]) -> Plan:
+        """The same, with what the errors of the input channels of some tensors count."""
+        return replace(self, rows=tuple(replace(row, importance=importance.get(row.name)) for row in self.rows))
 
     @property
     def budgeted_nbytes(self) -> int:

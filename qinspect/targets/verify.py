@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -27,10 +29,17 @@ class Mismatch:
     text: str
 
 
-def verify(packed: Checkpoint, against: Checkpoint, token: Token | None = None) -> list[Mismatch]:
+def verify(
+    packed: Checkpoint,
+    against: Checkpoint,
+    token: Token | None = None,
+    *,
+    importance: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> list[Mismatch]:
     """Where `packed` is not what its own schemes make of `against`; nothing if it is.
 
-    Tensors that are not packed are compared byte by byte. Raises SchemeError where an original cannot be quantized.
+    `importance` is what the errors of input channels of some tensors counted when these were packed. What is not packed
+    is compared byte by byte. Raises SchemeError where an original cannot be quantized.
     """
     token = token or Token()
     originals = {info.name for info in against.infos}
@@ -41,7 +50,7 @@ def verify(packed: Checkpoint, against: Checkpoint, token: Token | None = None) 
         step = token.part(0.1 + 0.9 * number / len(packed.infos), 0.1 + 0.9 * (number + 1) / len(packed.infos))
         if info.name not in originals:
             found.append(Mismatch(info.name, "is not among the originals"))
-        elif text := _compared(packed, against, info.name, step):
+        elif text := _compared(packed, against, info.name, importance.get(info.name), step):
             found.append(Mismatch(info.name, text))
         step.check(1.0)
     return found
@@ -56,7 +65,7 @@ def _damaged(packed: Checkpoint, token: Token) -> list[Mismatch]:
     return found
 
 
-def _compared(packed: Checkpoint, against: Checkpoint, name: str, token: Token) -> str:
+def _compared(packed: Checkpoint, against: Checkpoint, name: str, importance: np.ndarray | None, token: Token) -> str:
     """How a tensor differs from its original, in words; empty if it does not."""
     try:
         stored = packed.load(name)
@@ -67,7 +76,7 @@ def _compared(packed: Checkpoint, against: Checkpoint, name: str, token: Token) 
         return f"has shape {list(stored.shape)}, the original {list(original.shape)}"
     try:
         if isinstance(stored, QTensor):
-            return _compared_packed(stored, original, token)
+            return _compared_packed(stored, original, importance, token)
         if isinstance(original, QTensor) or describe(stored) != describe(original):
             return f"is {describe(stored)}, the original {describe(original)}"
         return "" if crc32([stored], token) == crc32([original], token) else "holds other bytes than the original"
@@ -75,14 +84,14 @@ def _compared(packed: Checkpoint, against: Checkpoint, name: str, token: Token) 
         raise error.within(path=against.path, tensor=name) from None
 
 
-def _compared_packed(stored: QTensor, original: Content, token: Token) -> str:
+def _compared_packed(stored: QTensor, original: Content, importance: np.ndarray | None, token: Token) -> str:
     scheme = stored.scheme
     if isinstance(original, QTensor) and same_scheme(original.scheme, scheme):
         return _differences(stored, original, None)
     weights = (
         original.scheme.dequantize(original, token=token) if isinstance(original, QTensor) else np.asarray(original)
     )
-    return _differences(stored, scheme.quantize(weights, token=token), weights)
+    return _differences(stored, scheme.quantize(weights, importance=importance, token=token), weights)
 
 
 def _differences(stored: QTensor, meant: QTensor, weights: np.ndarray | None) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from dataclasses import replace
 from typing import ClassVar
 
 from qinspect import report, scheme_flags
-from qinspect.cli.checkpoints import measured, named_like, open_session, recipe_for, scheme_for
-from qinspect.cli.verb import Verb, add_file, add_json, add_layers, add_recipe, add_reference
+from qinspect.cli.checkpoints import importance_for, measured, named_like, open_session, recipe_for, scheme_for
+from qinspect.cli.verb import Verb, add_file, add_importance, add_json, add_layers, add_recipe, add_reference
+from qinspect.formats.checkpoint import Checkpoint
 from qinspect.quant.scheme import Scheme
 from qinspect.recipe import Recipe
 from qinspect.session import LayerReport, Request, Session, total
@@ -29,6 +31,7 @@ class Analyze(Verb):
         add_layers(parser)
         add_reference(parser)
         add_recipe(parser)
+        add_importance(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """1 if a layer could not be measured."""
@@ -36,7 +39,7 @@ class Analyze(Verb):
             checkpoint = open_session(args, session)
             recipe = None if args.recipe is None else recipe_for(args, checkpoint)
             scheme = scheme_for(args, checkpoint)
-            reports = measured(_requests(args, session, scheme, recipe))
+            reports = measured(_weighed(args, checkpoint, _requests(args, session, scheme, recipe)))
             _warn_of_unknown(args, reports)
             if args.json:
                 _print_reports(scheme, recipe, reports)
@@ -55,6 +58,13 @@ def _requests(
         every = session.layers(recipe or Recipe.of(scheme))
         return [request for request in every if named is None or request.info.name in named]
     return [session.request(info, scheme) for info in session.infos if info.name in named]
+
+
+def _weighed(args: argparse.Namespace, checkpoint: Checkpoint, requests: list[Request]) -> list[Request]:
+    """The requests, with what errors of input channels count."""
+    schemes = [(request.info, request.scheme) for request in requests if request.scheme is not None]
+    vectors = importance_for(args.importance, checkpoint, schemes)
+    return [replace(request, importance=vectors.get(request.info.name)) for request in requests]
 
 
 def _warn_of_unknown(args: argparse.Namespace, reports: list[LayerReport]) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from qinspect import report, scheme_flags
 from qinspect.cli.checkpoints import open_file, recipe_for, write
-from qinspect.cli.verb import Verb, add_file, add_json, add_output, add_recipe
+from qinspect.cli.verb import Verb, add_file, add_importance, add_json, add_output, add_recipe
 from qinspect.targets.target import registry as targets
 
 
@@ -26,12 +26,13 @@ class Export(Verb):
         written = " ".join(f"{target.name}: {target.summary}" for target in targets)
         parser.add_argument("--to", choices=targets.names(), required=True, help=written.replace("%", "%%"))
         add_recipe(parser)
+        add_importance(parser)
         add_output(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """All of it, or nothing is written."""
         with open_file(args) as checkpoint:
-            plan, written = write(checkpoint, args.to, recipe_for(args, checkpoint), args.output)
+            plan, written = write(checkpoint, args.to, recipe_for(args, checkpoint), args.output, args.importance)
         if args.json:
             report.print_json(report.export_json(args.to, plan, written))
         else:

@@ -6,7 +6,7 @@ import argparse
 from typing import ClassVar
 
 from qinspect.cli.checkpoints import open_file, verified
-from qinspect.cli.verb import Verb, add_stored_group_size
+from qinspect.cli.verb import Verb, add_importance, add_stored_group_size
 from qinspect.formats.open import open_checkpoint
 
 
@@ -23,8 +23,9 @@ class Verify(Verb):
         add_stored_group_size(parser)
         help = "the checkpoint that PACKED was made from"
         parser.add_argument("--against", metavar="FILE", required=True, help=help)
+        add_importance(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """1 if anything differs."""
         with open_file(args) as packed, open_checkpoint(args.against) as against:
-            return verified(packed, against)
+            return verified(packed, against, args.importance)
