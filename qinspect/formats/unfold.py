@@ -1,175 +1,68 @@
 """Finds the packed layers among the stored arrays of any container, and puts the tensors they stand for in their place.
 
-Layers with a record in the file's metadata are what the record says. Base-N layers are recognised without one, by
-their arrays; then the words of a group tell how many weights it has, up to a few, and the likeliest number is taken.
+Those of our own layout first (`native_layers.py`), then those of other programs (`layers/`, one file each).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from qinspect.errors import FormatError, QInspectError, SchemeError, UnsupportedError, printable
+from qinspect.errors import FormatError, QInspectError
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
-from qinspect.formats.dtypes import dtype_name
-from qinspect.formats.native import (
-    CRC_KEY,
-    LAYERS_KEY,
-    VERSION_KEY,
-    LayerRecord,
-    array_names,
-    codebook_name,
-    records_of,
-    stored_name,
-)
+from qinspect.formats.layer import PackedLayer, find_layers
+from qinspect.formats.model_config import config_beside
+from qinspect.formats.native import CRC_KEY, LAYERS_KEY, VERSION_KEY
+from qinspect.formats.native_layers import native_layers
 from qinspect.quant.lazy import Weights
-from qinspect.quant.packing import DigitPacking
-from qinspect.quant.scheme import QTensor, make_scheme
-from qinspect.quant.schemes.base_n import BaseN, codebook
+from qinspect.quant.scheme import QTensor
 
 _OURS = (VERSION_KEY, LAYERS_KEY, CRC_KEY)
-_PARAM_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A packed layer: what it is, and the names of its arrays; `assumed` if the file does not tell."""
-
-    prefix: str
-    record: LayerRecord
-    assumed: bool = False
-
-    @property
-    def arrays(self) -> dict[str, str]:
-        """The stored arrays: `data`, then the parameters."""
-        return array_names(self.prefix, self.record.scheme)
-
-    @property
-    def levels(self) -> int | None:
-        """Entries of the stored codebook; None for a scheme without."""
-        return self.record.scheme.levels if isinstance(self.record.scheme, BaseN) else None
 
 
 def unfold(raw: Checkpoint, group_size: int | None = None) -> Checkpoint:
     """`raw` with its packed layers as the tensors they stand for; itself where there are none.
 
-    `group_size` is that of layers without a record. FormatError where records and arrays contradict each other.
+    `group_size` is that of our own layers without a record. FormatError where arrays contradict each other.
     """
-    stored = {info.name: info for info in raw.infos}
-    layers = [Layer(prefix, record) for prefix, record in records_of(raw.metadata).items()]
-    for layer in layers:
-        _check(layer, stored)
-    notes: list[str] = []
-    for prefix in _unrecorded(stored, {layer.prefix for layer in layers}):
-        try:
-            layers.append(Layer(prefix, _assumed(prefix, stored, group_size), assumed=True))
-        except UnsupportedError as error:
-            notes.append(f"{printable(stored_name(prefix, 'quant_packed'))} is shown as it is stored: {error.message}.")
-    return PackedCheckpoint(raw, layers, notes) if layers or notes else raw
-
-
-def _check(layer: Layer, stored: Mapping[str, TensorInfo]) -> None:
-    """FormatError unless the arrays that the record speaks of are all there, in the right types and shapes."""
-    try:
-        kinds = layer.record.scheme.stored(layer.record.shape)
-    except SchemeError as error:
-        raise FormatError(f"its record contradicts itself: {error.message}", tensor=layer.record.name) from error
-    wanted = {layer.arrays[key]: (dtype_name(dtype), shape) for key, (dtype, shape) in kinds.items()}
-    if layer.levels and codebook_name(layer.prefix) in stored:
-        wanted[codebook_name(layer.prefix)] = ("F32", (layer.levels,))
-    for name, (dtype, shape) in wanted.items():
-        if name not in stored:
-            raise FormatError(f"the array {printable(name)} of this packed layer is missing", tensor=layer.record.name)
-        found = stored[name]
-        if (found.dtype, found.shape) != (dtype, shape):
-            text = f"is {found.dtype} {list(found.shape)}, its record asks for {dtype} {list(shape)}"
-            raise FormatError(f"the array {printable(name)} of this packed layer {text}", tensor=layer.record.name)
-
-
-def _unrecorded(stored: Mapping[str, TensorInfo], recorded: set[str]) -> Iterator[str]:
-    """Prefixes of what looks like base-N layers."""
-    for name in stored:
-        prefix, dot, part = name.rpartition(".")
-        if part == "quant_packed" and prefix not in recorded and (prefix or not dot):
-            yield prefix
-
-
-def _assumed(prefix: str, stored: Mapping[str, TensorInfo], group_size: int | None) -> LayerRecord:
-    """What a layer without a record most likely is; UnsupportedError where its arrays are not those of one."""
-    data, minimum, scale, book = (
-        stored.get(name)
-        for name in (
-            *(stored_name(prefix, part) for part in ("quant_packed", "min_val", "scale")),
-            codebook_name(prefix),
-        )
-    )
-    if data is None or minimum is None or scale is None:
-        raise UnsupportedError("its min_val or scale is missing")
-    levels = book.size if book else 11
-    fits = data.dtype == "U8" and len(data.shape) == 3 and data.shape[2] and data.shape[2] % 4 == 0
-    if not fits or not 2 <= levels <= 256 or (minimum.dtype, minimum.shape) != (scale.dtype, data.shape[:2]):
-        raise UnsupportedError("its type or shape is not that of base-N digits")
-    if minimum.shape != scale.shape or scale.dtype not in _PARAM_DTYPES:
-        raise UnsupportedError("its min_val and scale are not alike")
-    name = stored_name(prefix, "weight")
-    if name in stored:
-        raise UnsupportedError(f"there is a tensor {printable(name)} beside it")
-    rows, groups, nbytes = data.shape
-    group, cols = _group(nbytes // 4, groups, DigitPacking(levels).digits, group_size)
-    name_of_scheme, more = ("base11", {}) if levels == 11 else ("base_n", {"levels": levels})
-    scheme = make_scheme(name_of_scheme, group_size=group, param_dtype=_PARAM_DTYPES[scale.dtype], **more)
-    return LayerRecord(name, (rows, cols), "F32", scheme)
-
-
-def _group(words: int, groups: int, digits: int, asked: int | None) -> tuple[int, int]:
-    """Size of a group, and weights in a row; FormatError if groups of `asked` weights take another number of words."""
-    least, most = digits * (words - 1) + 1, digits * words
-    power = 1 << (most.bit_length() - 1)
-    likely = power if power >= least else most
-    if asked is None or (groups == 1 and asked > most):
-        return asked or likely, groups * likely
-    if not least <= asked <= most:
-        raise FormatError(f"a group size of {asked} does not fit: its records hold {least} to {most} weights")
-    return asked, groups * asked
+    layers, notes = native_layers(raw, group_size)
+    used = frozenset[str]().union(*(layer.uses for layer in layers))
+    found, more = find_layers(raw, config_beside(raw.path), used)
+    return PackedCheckpoint(raw, [*layers, *found], [*notes, *more]) if layers or found or notes or more else raw
 
 
 class PackedCheckpoint(Checkpoint):
     """A checkpoint some of whose tensors are packed; the others are those of `raw`."""
 
-    def __init__(self, raw: Checkpoint, layers: Iterable[Layer], notes: Iterable[str]) -> None:
-        layers = list(layers)
+    def __init__(self, raw: Checkpoint, layers: Iterable[PackedLayer], notes: Iterable[str]) -> None:
         self.path = raw.path
         self.format = raw.format
         self.metadata = MappingProxyType({key: text for key, text in raw.metadata.items() if key not in _OURS})
-        self.notes = (*raw.notes, *notes, *_assumptions(layers))
+        self.aliases = raw.aliases
+        self.naming = raw.naming
+        self.notes = (*raw.notes, *notes)
         self._raw = raw
-        self._stored = {info.name for info in raw.infos}
-        self._layers = {layer.record.name: layer for layer in layers}
-        self.infos = tuple(self._listed())
+        self._layers: dict[str, PackedLayer] = {}
+        self.infos = tuple(self._listed(list(layers)))
         names = [info.name for info in self.infos]
         if len(set(names)) < len(names):
             raise FormatError("two tensors have one name: a packed layer and another", path=self.path)
 
-    def _listed(self) -> Iterator[TensorInfo]:
+    def _listed(self, layers: list[PackedLayer]) -> Iterator[TensorInfo]:
         """A row for each layer in the place of its codes, and for every other tensor."""
-        layers = {layer.arrays["data"]: layer for layer in self._layers.values()}
-        hidden = {name for layer in self._layers.values() for name in layer.arrays.values()}
-        hidden |= {codebook_name(layer.prefix) for layer in self._layers.values() if layer.levels}
+        stored = {info.name: info for info in self._raw.infos}
+        places = {layer.place: layer for layer in layers}
+        hidden = frozenset[str]().union(*(layer.uses for layer in layers))
         for info in self._raw.infos:
-            if info.name in layers:
-                yield self._row(layers[info.name])
+            if info.name in places:
+                row = places[info.name].row(stored)
+                self._layers[row.name] = places[info.name]
+                yield row
             elif info.name not in hidden:
                 yield info
-
-    def _row(self, layer: Layer) -> TensorInfo:
-        record = layer.record
-        nbytes = sum(self._raw.info(name).nbytes for name in layer.arrays.values())
-        told = MappingProxyType({"prefix": layer.prefix, "assumed": layer.assumed})
-        return TensorInfo(record.name, record.shape, record.dtype, nbytes, record.scheme.label, told)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -182,43 +75,13 @@ class PackedCheckpoint(Checkpoint):
         if name not in self._layers:
             return self._raw.load(name, rows)
         try:
-            return self._packed(self._layers[name], rows)
+            return self._layers[name].load(self._raw, rows)
         except QInspectError as error:
             raise error.within(path=self.path, tensor=name) from None
 
     def lazy(self, name: str) -> Weights | QTensor:
-        """See `Checkpoint.lazy`; packed layers are held whole."""
+        """See `Checkpoint.lazy`; of packed layers at least the parameters are held."""
         return self.load(name) if name in self._layers else self._raw.lazy(name)
-
-    def _packed(self, layer: Layer, rows: slice | None) -> QTensor:
-        scheme, shape = layer.record.scheme, layer.record.shape
-        part = shape if rows is None else _part(shape, rows)
-        whole, taken = scheme.stored(shape), scheme.stored(part)
-        arrays = {}
-        for key, name in layer.arrays.items():
-            array = self._raw.load(name, rows if whole[key] != taken[key] else None)
-            assert isinstance(array, np.ndarray)
-            arrays[key] = array
-        data = arrays.pop("data")
-        _check_parameters(arrays)
-        if layer.levels:
-            self._check_levels(layer.prefix, layer.levels, data)
-        return QTensor(scheme, part, data, arrays)
-
-    def _check_levels(self, prefix: str, levels: int, data: np.ndarray) -> None:
-        """FormatError if the codebook is not the one that is decoded with, or words are above what digits can give."""
-        name = codebook_name(prefix)
-        if name in self._stored:
-            stored = self._raw.load(name)
-            if not np.allclose(np.asarray(stored), codebook(levels), rtol=0, atol=1e-6):
-                raise FormatError(f"its codebook is not linspace(-1, 1, {levels}): it was packed with other levels")
-        packing = DigitPacking(levels)
-        bad = int(np.count_nonzero(np.ascontiguousarray(data).view("<u4") > packing.top_word))
-        if bad:
-            raise FormatError(
-                f"{bad} packed words are above {levels}^{packing.digits}−1 = {packing.top_word}: the file is corrupt; "
-                "copy or export it again"
-            )
 
     def checksums(self) -> Iterator[tuple[str, int, np.ndarray]]:
         """Those of the stored arrays."""
@@ -227,33 +90,3 @@ class PackedCheckpoint(Checkpoint):
     def close(self) -> None:
         """Release the container."""
         self._raw.close()
-
-
-def _part(shape: tuple[int, ...], rows: slice) -> tuple[int, ...]:
-    """The shape of some rows."""
-    if len(shape) < 2 or rows.step not in (None, 1):
-        raise UnsupportedError("rows are taken one after another, from a packed tensor of two dimensions or more")
-    start, stop, _ = rows.indices(shape[0])
-    return max(0, stop - start), *shape[1:]
-
-
-def _check_parameters(arrays: Mapping[str, np.ndarray]) -> None:
-    for name, array in arrays.items():
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if bad:
-            raise FormatError(f"{bad} values of its {name} are NaN or infinite: the file is corrupt")
-
-
-def _assumptions(layers: Iterable[Layer]) -> Iterator[str]:
-    """What was assumed of layers without a record, in one sentence a group size."""
-    assumed: dict[str, list[Layer]] = {}
-    for layer in layers:
-        if layer.assumed:
-            assumed.setdefault(layer.record.scheme.label, []).append(layer)
-    for label, found in assumed.items():
-        names = ", ".join(printable(layer.record.name) for layer in found[:3])
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        yield (
-            f"The file does not tell how {names}{more} were packed: {label} is assumed, and rows of whole groups; "
-            "say otherwise with a group size."
-        )

@@ -1,0 +1,1 @@
+"""How other programs store packed layers, one file each."""
