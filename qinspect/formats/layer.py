@@ -23,6 +23,9 @@ from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 from qinspect.registry import Registry
 
+FLOATS = ("F16", "BF16", "F32")
+"""Types of scales."""
+
 Stored = Mapping[str, TensorInfo]
 """The arrays of a container by name."""
 

@@ -188,6 +188,8 @@ class Blocked(DecodeOnly):
     held: tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
     signed: bool = False
     """Whether codes are integers in two's complement."""
+    lowest: int = 0
+    """Of codes that are stored less the lowest one, which that is."""
     patterns: tuple[int, ...] | None = None
     """The code of each stored pattern; −1 for one that stands for no number."""
     table: tuple[float, ...] | None = None
@@ -204,8 +206,8 @@ class Blocked(DecodeOnly):
         if 8 * dtype.itemsize * math.prod(dims) < needed or (padded and self._row_bits % 8):
             raise FormatError(f"{dtype} {list(dims)} cannot hold {self.bits}-bit codes of shape {list(self.whole)}")
         for name in ("scale", "zero_point", "minimum"):
-            if sizes.get(name, math.prod(self.blocks)) != math.prod(self.blocks):
-                raise FormatError(f"{name} has {sizes[name]} entries; there are {math.prod(self.blocks)} blocks")
+            if sizes.get(name, self.sets) != self.sets:
+                raise FormatError(f"{name} has {sizes[name]} entries; there are {self.sets} blocks")
 
     @property
     def _row_bits(self) -> int:
@@ -217,6 +219,11 @@ class Blocked(DecodeOnly):
         rows, cols = matrix_shape(self.whole)
         return -(-rows // self.block[0]), -(-cols // self.block[1])
 
+    @property
+    def sets(self) -> int:
+        """Parameter sets that are stored."""
+        return math.prod(self.blocks)
+
     def arrays(self) -> Arrays:
         """`held`."""
         return {name: (dtype, dims) for name, dtype, dims in self.held}
@@ -226,7 +233,7 @@ class Blocked(DecodeOnly):
         """From the table, or as many as the bits allow."""
         if self.table is not None:
             return 0, len(self.table) - 1
-        lowest = -(1 << self.bits - 1) if self.signed else 0
+        lowest = -(1 << self.bits - 1) if self.signed else self.lowest
         return lowest, lowest + (1 << self.bits) - 1
 
     def layout(self, shape: tuple[int, ...]) -> Layout:
@@ -271,3 +278,17 @@ class Blocked(DecodeOnly):
             return uneven(scale, np.array(self.table, np.float32))
         none = np.zeros_like(scale)
         return even(scale, none if zero is None else zero, none if minimum is None else minimum, self.code_range)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered(Blocked):
+    """As `Blocked` with groups along a row, but `order` (integers, one a column) says which group a column is of."""
+
+    def layout(self, shape: tuple[int, ...]) -> Layout:
+        """Neighbouring columns need not share anything."""
+        return per_group(shape, 1)
+
+    def values(self, params: Mapping[str, np.ndarray], name: str, first: int, stop: int) -> np.ndarray | None:
+        """One a column."""
+        found = super().values(params, name, first, stop)
+        return None if found is None else found[:, params["order"]]
