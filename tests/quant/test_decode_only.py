@@ -161,12 +161,15 @@ def test_views_of_negative_and_zero_scales():
     q = scheme.tensor(arrays)
     w = scheme.dequantize(q)
     assert scheme.compare(w, q).clipped == 0
-    shown = analysis.histogram(q, w, (-0.5, 15.5), code_units=True)
-    centres = (shown.edges[1:] + shown.edges[:-1]) / 2
-    position = np.rint(centres[np.repeat(np.arange(centres.size), shown.weights)])
-    known = np.sort(np.delete(codes, 1, axis=0).reshape(-1))  # a scale of 0 has no positions
-    assert np.array_equal(np.sort(position), known)
-    assert analysis.error_pyramid(q, w).levels[1][0].max() == 0
+    questions = analysis.CodeCounts(), analysis.ErrorCounts()
+    answers = analysis.answer(analysis.Subject(q, w, engine.level_span(q), 0.0), questions)
+    shown, errors = (answers[question] for question in questions)
+    for name in ("original", "decoded"):
+        centres = (shown.edges[1:] + shown.edges[:-1]) / 2
+        position = np.rint(centres[np.repeat(np.arange(centres.size), shown.counts[name])])
+        known = np.sort(np.delete(codes, 1, axis=0).reshape(-1))  # a scale of 0 has no positions
+        assert np.array_equal(np.sort(position), known)
+    assert errors.std == 0
 
 
 def test_spans_are_found_by_blocks():
