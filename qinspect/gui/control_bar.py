@@ -23,13 +23,13 @@ class ControlBar(QWidget):
 
     def sizeHint(self) -> QSize:
         """All of them."""
-        hints = [control.sizeHint() for control in self.controls]
+        hints = [_hint(control) for control in self.controls]
         height = max((hint.height() for hint in hints), default=0)
         return QSize(sum(hint.width() + SPACING for hint in hints), height)
 
     def minimumSizeHint(self) -> QSize:
         """At least the first is seen."""
-        first = self.controls[0].sizeHint().width() + SPACING if self.controls else 0
+        first = _hint(self.controls[0]).width() + SPACING if self.controls else 0
         return QSize(first, self.sizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -41,20 +41,20 @@ class ControlBar(QWidget):
         fitting: list[QWidget] = []
         spare = self.width()
         for control in self.controls:
-            spare -= control.sizeHint().width() + SPACING
+            spare -= _hint(control).width() + SPACING
             if spare < 0:
-                spare += control.sizeHint().width() + SPACING
+                spare += _hint(control).width() + SPACING
                 break
             fitting.append(control)
         widths = {}
         for control in fitting:  # choices shorten their entries where there is no room for them
-            least = control.sizeHint().width()
+            least = _hint(control).width()
             widths[control] = min(least + spare, max(least, _full_width(control)))
             spare -= widths[control] - least
         for control in self.controls:
             control.setVisible(control in fitting)
             if control in fitting:
-                height = control.sizeHint().height()
+                height = _hint(control).height()
                 control.setGeometry(spare, (self.height() - height) // 2, widths[control], height)
                 spare += widths[control] + SPACING
 
@@ -65,6 +65,11 @@ class ControlBar(QWidget):
                 _offer_choice(menu, control)
             elif isinstance(control, QAbstractButton):
                 _offer_button(menu, control)
+
+
+def _hint(control: QWidget) -> QSize:
+    """What a widget wants, within what it may have."""
+    return control.sizeHint().expandedTo(control.minimumSize()).boundedTo(control.maximumSize())
 
 
 def _title(control: QComboBox | QAbstractButton) -> str:

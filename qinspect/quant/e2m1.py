@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from qinspect.quant.layout import Layout
 from qinspect.quant.packing import BitPacking
+from qinspect.quant.places import Place
 
 _MAGNITUDES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 
@@ -37,3 +39,7 @@ class E2M1Packing:
         """Stored rows `[m, row bytes]` into codes `[m, cols]`."""
         BitPacking(4).unpack(data, layout, out)
         out[...] = CODE_OF_PATTERN[out]
+
+    def places(self, layout: Layout, start: int, stop: int) -> Iterator[Place]:
+        """Two to a byte."""
+        return BitPacking(4).places(layout, start, stop)

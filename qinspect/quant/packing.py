@@ -5,6 +5,8 @@ Codes are unsigned here, 0 … levels−1. Both packings work on a block of rows
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +16,7 @@ import numpy as np
 from qinspect.errors import FormatError
 from qinspect.quant.layout import Layout
 from qinspect.quant.lazy import Weights
+from qinspect.quant.places import Place
 
 if TYPE_CHECKING:
     from qinspect.quant.scheme import Grid
@@ -30,6 +33,9 @@ class Packing(Protocol):
 
     def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Read `m` stored rows into `out` `[m, cols]`."""
+
+    def places(self, layout: Layout, start: int, stop: int) -> Iterator[Place]:
+        """Where in the bytes of a row the codes of columns `start`…`stop` are."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,13 @@ class BitPacking:
             out[...] = np.ascontiguousarray(data).view("<u2")
         else:
             packing_kernels.unpack_bits(np.ascontiguousarray(data), self.bits, out)
+
+    def places(self, layout: Layout, start: int, stop: int) -> Iterator[Place]:
+        """As many codes together as fill whole bytes."""
+        together = math.lcm(self.bits, 8) // self.bits
+        for first in range(start // together * together, stop, together):
+            count = min(together, layout.cols - first)
+            yield Place(first * self.bits // 8, -(-count * self.bits // 8), first, count, 1 << self.bits)
 
 
 def read_bits(stream: Weights, bits: int, row_bits: int, start: int, out: np.ndarray) -> None:
@@ -143,6 +156,10 @@ class RowDigitPacking:
         """Stored rows `[m, row bytes]` into codes `[m, cols]`; FormatError as in `DigitPacking`."""
         DigitPacking(self.levels).unpack(data[:, None], _whole_rows(layout), out)
 
+    def places(self, layout: Layout, start: int, stop: int) -> Iterator[Place]:
+        """Words of the row."""
+        return DigitPacking(self.levels).places(_whole_rows(layout), start, stop)
+
 
 def row_packing(levels: int) -> Packing:
     """How any number of levels is stored along each row: as bit fields for a power of two, else as digits."""
@@ -194,6 +211,15 @@ class DigitPacking:
         words = np.ascontiguousarray(data).view("<u4")
         if not packing_kernels.unpack_digits(words, layout.run, self.digits, self.top_word, *_split(self.levels), out):
             raise self._corrupt(words)
+
+    def places(self, layout: Layout, start: int, stop: int) -> Iterator[Place]:
+        """Words of the groups."""
+        for group in range(start // layout.run, -(-stop // layout.run)):
+            begin, end = group * layout.run, min((group + 1) * layout.run, layout.cols)
+            first = begin + max(0, start - begin) // self.digits * self.digits
+            for at in range(first, min(end, stop), self.digits):
+                offset = group * self.record_bytes(layout.run) + (at - begin) // self.digits * 4
+                yield Place(offset, 4, at, min(self.digits, end - at), self.levels)
 
     def decode(self, data: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> bool:
         """Stored records straight to weights `[m, cols]` where that is faster; False where it is not done."""

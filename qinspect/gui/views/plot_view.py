@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QPointF, QSize, Qt
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
 from qinspect import analysis
@@ -28,6 +28,9 @@ from qinspect.session import Inspection
 if TYPE_CHECKING:
     from qinspect.gui.controller import Controller
     from qinspect.gui.details import Details
+
+GROUP = "group"
+"""The view that a selected place is looked at in more closely."""
 
 NO_REFERENCE = "This file holds codes only; attach the original to see errors."
 
@@ -67,6 +70,16 @@ class PlotView(View):
         self.foot = QHBoxLayout()
         self.foot.setContentsMargins(6, 0, 6, 0)
         self.foot.addWidget(self.readout)
+        self._to_group = QToolButton()
+        self._to_group.setText("group ▸")
+        self._to_group.setFont(small_font())
+        self._to_group.setFixedHeight(18)
+        self._to_group.setAccessibleName("Show the selected group")
+        self._to_group.setToolTip("Show the weights and bytes of the selected group (Return)")
+        self._to_group.clicked.connect(lambda: self.linked.open(GROUP))
+        self._to_group.hide()
+        if self.name != GROUP:
+            self.foot.addWidget(self._to_group)
         self.column.addLayout(self.foot)
         self._pages = QStackedLayout(self)
         self._pages.setContentsMargins(0, 0, 0, 0)
@@ -90,6 +103,7 @@ class PlotView(View):
         self._details = controller.details
         controller.details.join(lambda: self.questions(None) if self.isVisible() else ())
         controller.details.answered.connect(self._on_answered)
+        controller.linked.opened.connect(lambda name: self.wanted.emit() if name == self.name else None)
 
     def _follow(self, linked: Linked) -> None:
         linked.pointed.connect(self._on_pointed)
@@ -254,15 +268,17 @@ class PlotView(View):
         if plot is None or plot is not self.plot_in_front:
             return
         if at is not None:
-            self._pointing = True
-            self._point(self.locate(plot, at))
-            self.linked.point(self._spot, self)
+            self.point_at(self.locate(plot, at))
         elif self._pointing:
-            self._pointing = False
-            self._point(None)
-            self.linked.point(None, self)
+            self.point_at(None)
         else:
             self._point(self._spot)  # what was drawn anew is marked anew
+
+    def point_at(self, spot: Spot | None) -> None:
+        """The cursor is over a place in this view; None when it leaves."""
+        self._pointing = spot is not None
+        self._point(spot)
+        self.linked.point(spot, self)
 
     def _on_pointed(self, spot: Spot | None, view: object) -> None:
         if view is not self and self.isVisible():
@@ -282,8 +298,23 @@ class PlotView(View):
             self.linked.select(spot)
 
     def _on_pinned(self, spot: Spot | None) -> None:
-        if self.inspection is not None:
+        self._to_group.setVisible(spot is not None)
+        if self.inspection is not None and self.isVisible():
             self.show_pin(spot)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Show what has been selected meanwhile."""
+        super().showEvent(event)
+        self._on_pinned(self.linked.pin)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Return opens the group under the cursor, or the selected one."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.name != GROUP:
+            if self._spot is not None and self._spot.row is not None:
+                self.linked.select(self._spot)
+            self.linked.open(GROUP)
+        else:
+            super().keyPressEvent(event)
 
     def _on_moved(self) -> None:
         plot = self._sender()
