@@ -86,9 +86,9 @@ class Sharing:
     axis: int | None = None
     block: int = 0
 
-    def turned(self) -> Sharing:
-        """Of the transposed matrix."""
-        return self if self.axis is None else Sharing(1 - self.axis, self.block)
+    def reordered(self, order: tuple[int, ...]) -> Sharing:
+        """Of the tensor with its axes in another order."""
+        return self if self.axis is None else Sharing(order.index(self.axis), self.block)
 
     def label(self, shape: tuple[int, ...]) -> str:
         """`channel`, `g32` or nothing."""
@@ -126,11 +126,17 @@ class Sharing:
 
 
 def packed_affine(
-    codes: Stored, scale: Stored, zero: Stored | None, sharing: Sharing, *, transposed: bool = False, title: str = ""
+    codes: Stored,
+    scale: Stored,
+    zero: Stored | None,
+    sharing: Sharing,
+    *,
+    order: tuple[int, ...] | None = None,
+    title: str = "",
 ) -> Packed:
-    """The tensor of these arrays; a `transposed` matrix is turned round. FormatError where they contradict each other.
+    """The tensor of these arrays, its axes in the given order if there is one.
 
-    UnsupportedError for what no decode-only scheme here can express.
+    FormatError where they contradict each other, UnsupportedError for what no decode-only scheme here can express.
     """
     expected = sharing.params_shape(codes.shape)
     params = {"scale": scale} | ({} if zero is None or codes.dtype in FLOATS else {"zero_point": zero})
@@ -140,13 +146,13 @@ def packed_affine(
             raise FormatError(text)
     if scale.dtype not in SCALES:
         raise UnsupportedError(f"scales of type {scale.dtype} are not read")
-    turn = transposed and bool(sharing.block)
+    turn = order if sharing.block else None
     shape = codes.shape
-    if transposed:
-        shape, sharing = (shape[1], shape[0]), sharing.turned()
+    if order is not None:
+        shape, sharing = tuple(shape[axis] for axis in order), sharing.reordered(order)
     block, repeats = sharing.arrangement(shape)
     arrays = {name: _parameter(array.source, expected, turn, repeats) for name, array in params.items()}
-    data, data_shape = _codes(codes, shape, transposed)
+    data, data_shape = _codes(codes, shape, order)
     held = [("data", np.dtype(np.uint8), data_shape)]
     held += [(name, numpy_dtype(array.dtype), (repeats * math.prod(expected),)) for name, array in params.items()]
     table, patterns = float_codes(numpy_dtype(codes.dtype)) if codes.dtype in FLOATS else (None, None)
@@ -165,25 +171,49 @@ def packed_affine(
     return Packed(scheme, (("data", data), *arrays.items()))
 
 
+def decoded(codes: Stored, scale: Stored, zero: Stored | None, sharing: Sharing) -> Source:
+    """The weights themselves, for codes of so many bits that no view could show them; in the type of the scale."""
+
+    def weights(array: np.ndarray) -> np.ndarray:
+        low = 0 if zero is None else spread(zero.source.read(None), sharing, codes.shape).astype(np.float64)
+        values = (array - low) * spread(scale.source.read(None), sharing, codes.shape).astype(np.float64)
+        return np.asarray(values, numpy_dtype(scale.dtype))
+
+    return Derived(codes.source, weights)
+
+
+def spread(param: np.ndarray, sharing: Sharing, shape: tuple[int, ...]) -> np.ndarray:
+    """Scales or zero points in a shape that goes with the tensor; FormatError if there are too few or too many."""
+    expected = sharing.params_shape(shape)
+    if param.size != math.prod(expected):
+        raise FormatError(f"it has {param.size} scales or zero points where {list(expected)} are needed")
+    if sharing.axis is None:
+        return param.reshape(())
+    if sharing.block:
+        whole = np.repeat(param.reshape(expected), sharing.block, axis=sharing.axis)
+        return whole[tuple(slice(0, side) for side in shape)]
+    return param.reshape([-1 if axis == sharing.axis else 1 for axis in range(len(shape))])
+
+
 def type_title(dtype: str) -> str:
     """`int8` for I8, `fp8 e4m3` for F8_E4M3."""
     kind, _, rest = dtype.partition("_")
     return f"{_TITLES[kind[0]]}{kind[1:]}" + (f" {rest.lower()}" if rest else "")
 
 
-def _parameter(source: Source, shape: tuple[int, ...], turn: bool, repeats: int) -> Source:
+def _parameter(source: Source, shape: tuple[int, ...], order: tuple[int, ...] | None, repeats: int) -> Source:
     """Scales or zero points as one vector, in the order of the blocks of the matrix."""
 
     def arranged(array: np.ndarray) -> np.ndarray:
         array = array.reshape(shape) if array.size == math.prod(shape) else np.broadcast_to(array.reshape(()), shape)
-        return np.tile((array.T if turn else array).reshape(-1), repeats)
+        return np.tile((array if order is None else array.transpose(order)).reshape(-1), repeats)
 
     return Derived(source, arranged)
 
 
-def _codes(codes: Stored, shape: tuple[int, ...], transposed: bool) -> tuple[Source, tuple[int, ...]]:
+def _codes(codes: Stored, shape: tuple[int, ...], order: tuple[int, ...] | None) -> tuple[Source, tuple[int, ...]]:
     """The codes as they lie in the file if that can be, else packed anew row by row; and the shape of that."""
-    if isinstance(codes.source, Span) and codes.source.strides is None and not transposed:
+    if isinstance(codes.source, Span) and codes.source.strides is None and order is None:
         span = codes.source
         return Span(span.file, span.offset, span.nbytes, "U8", (span.nbytes,)), (span.nbytes,)
     rows, cols = matrix_shape(shape)
@@ -191,7 +221,7 @@ def _codes(codes: Stored, shape: tuple[int, ...], transposed: bool) -> tuple[Sou
     layout = Layout(rows, cols, cols, cols, (1,))
 
     def packed(array: np.ndarray) -> np.ndarray:
-        array = np.ascontiguousarray(array.T) if transposed else array
+        array = array if order is None else np.ascontiguousarray(array.transpose(order))
         out = np.empty(BitPacking(width).shape(layout), np.uint8)
         patterns: np.ndarray = array.reshape(rows, cols).view(np.uint16 if width == 16 else np.uint8)
         BitPacking(width).pack(patterns & np.uint8((1 << width) - 1) if width < 8 else patterns, layout, out)

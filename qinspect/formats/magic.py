@@ -45,8 +45,6 @@ def foreign(path: Path, head: bytes) -> QInspectError | None:
         return UnsupportedError(
             "this is onnxruntime's own .ort form of a model; open the .onnx it was made from", path=path
         )
-    if head[4:8] == b"TFL3":
-        return UnsupportedError("TFLite files are not read yet", path=path)
     for magic, sentence in _FOREIGN.items():
         if head.startswith(magic):
             return FormatError(sentence, path=path)

@@ -6,14 +6,13 @@ The formulas are in the operators' own documents: onnx/docs/Operators.md and onn
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qinspect.errors import FormatError, QInspectError, UnsupportedError
-from qinspect.formats.affine import FLOATS, INTEGERS, SCALES, Packed, Sharing, packed_affine
+from qinspect.formats.affine import FLOATS, INTEGERS, SCALES, Packed, Sharing, decoded, packed_affine, spread
 from qinspect.formats.dtypes import numpy_dtype
 from qinspect.formats.onnx_graph import TYPES, Graph, Node, Tensor
 from qinspect.formats.onnx_uses import Uses, takes_columns
@@ -121,36 +120,17 @@ def _sharing(node: Node, shape: tuple[int, ...], scale: Tensor) -> Sharing:
 
 
 def _affine(codes: Tensor, scale: Tensor, zero: Tensor | None, sharing: Sharing, taker: Node, turned: bool) -> Weight:
-    packed = packed_affine(codes, scale, zero, sharing, transposed=turned)
+    packed = packed_affine(codes, scale, zero, sharing, order=(1, 0) if turned else None)
     parts = (scale,) if zero is None else (scale, zero)
     return Weight(codes, parts, taker, packed.scheme.whole, scale.dtype, packed.scheme.label, packed, turned)
 
 
 def _wide(codes: Tensor, scale: Tensor, zero: Tensor | None, sharing: Sharing, taker: Node) -> Weight | None:
-    """Codes of 32 bits, as biases have: decoded on reading, since no view has so many levels."""
+    """Codes of 32 bits, as biases have."""
     if codes.dtype != "I32" or scale.dtype not in SCALES:
         return None
-
-    def decoded(array: np.ndarray) -> np.ndarray:
-        low = 0 if zero is None else spread(zero.source.read(None), sharing, codes.shape).astype(np.float64)
-        values = (array - low) * spread(scale.source.read(None), sharing, codes.shape).astype(np.float64)
-        return np.asarray(values, numpy_dtype(scale.dtype))
-
     parts = (scale,) if zero is None else (scale, zero)
-    return Weight(codes, parts, taker, codes.shape, scale.dtype, None, Derived(codes.source, decoded))
-
-
-def spread(param: np.ndarray, sharing: Sharing, shape: tuple[int, ...]) -> np.ndarray:
-    """Parameters in a shape that goes with the tensor; FormatError if there are too few or too many."""
-    expected = sharing.params_shape(shape)
-    if param.size != math.prod(expected):
-        raise FormatError(f"it has {param.size} parameters where {list(expected)} are needed")
-    if sharing.axis is None:
-        return param.reshape(())
-    if sharing.block:
-        whole = np.repeat(param.reshape(expected), sharing.block, axis=sharing.axis)
-        return whole[tuple(slice(0, side) for side in shape)]
-    return param.reshape([-1 if axis == sharing.axis else 1 for axis in range(len(shape))])
+    return Weight(codes, parts, taker, codes.shape, scale.dtype, None, decoded(codes, scale, zero, sharing))
 
 
 def _rounded_in_graph(graph: Graph, node: Node, scale: Tensor, zero: Tensor | None, uses: Uses) -> Tensor | None:

@@ -5,6 +5,8 @@ import pickle
 import struct
 import zlib
 
+import flatbuffers
+
 
 def safetensors_bytes(header, data=b"", *, length=None):
     """Length, header (a dictionary, or text or bytes as they are), data."""
@@ -97,3 +99,64 @@ def legacy_bytes(pickled, keys, arrays, count=None):
     for array in arrays:
         data += struct.pack("<q", array.size if count is None else count) + array.tobytes()
     return data
+
+
+def tflite_bytes(tensors, *, codes=(9,), operators=()):
+    """A TFLite model of one graph.
+
+    `tensors` are dictionaries: `name`, `shape`, `type` (a number), `data`, `scale`, `zero`, `axis`; data is bytes, or
+    offset and size. `operators` are code index, inputs, outputs.
+    """
+    builder = flatbuffers.Builder(256)
+
+    def numbers(values, width, put):
+        builder.StartVector(width, len(values), width)
+        for value in reversed(values):
+            put(value)
+        return builder.EndVector()
+
+    def references(values):
+        return numbers(values, 4, builder.PrependUOffsetTRelative)
+
+    def table(fields):
+        """From field numbers to (method, value)."""
+        builder.StartObject(12)
+        for field, (kind, value) in fields.items():
+            getattr(builder, f"Prepend{kind}Slot")(field, value, 0)
+        return builder.EndObject()
+
+    def reference(value):
+        return "UOffsetTRelative", value
+
+    buffers, made = [table({})], []
+    for tensor in tensors:
+        name = builder.CreateString(tensor.get("name", ""))
+        shape = numbers(tensor["shape"], 4, builder.PrependInt32)
+        fields = {0: reference(shape), 1: ("Int8", tensor.get("type", 0)), 3: reference(name)}
+        data = tensor.get("data")
+        if isinstance(data, bytes):
+            fields[2] = "Uint32", len(buffers)
+            buffers.append(table({0: reference(builder.CreateByteVector(data))}))
+        elif data is not None:
+            fields[2] = "Uint32", len(buffers)
+            buffers.append(table({1: ("Uint64", data[0]), 2: ("Uint64", data[1])}))
+        if "scale" in tensor:
+            scale = numbers(tensor["scale"], 4, builder.PrependFloat32)
+            zero = numbers(tensor.get("zero", [0] * len(tensor["scale"])), 8, builder.PrependInt64)
+            quantized = {2: reference(scale), 3: reference(zero), 6: ("Int32", tensor.get("axis", 0))}
+            fields[4] = reference(table(quantized))
+        made.append(table(fields))
+    taking = []
+    for index, inputs, outputs in operators:
+        lists = [numbers(values, 4, builder.PrependInt32) for values in (inputs, outputs)]
+        taking.append(table({0: ("Uint32", index), 1: reference(lists[0]), 2: reference(lists[1])}))
+    graph = table({0: reference(references(made)), 3: reference(references(taking))})
+    kinds = references([table({0: ("Int8", code), 3: ("Int32", code)}) for code in codes])
+    model = {
+        0: ("Uint32", 3),
+        1: reference(kinds),
+        2: reference(references([graph])),
+        4: reference(references(buffers)),
+    }
+    builder.Finish(table(model), b"TFL3")
+    return bytes(builder.Output())

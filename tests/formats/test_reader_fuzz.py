@@ -11,6 +11,7 @@ import onnx
 import pytest
 import safetensors.numpy
 import torch
+from handmade import tflite_bytes
 from handmade_gguf import array, entry, header, tensor, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -96,6 +97,16 @@ SEEDS = {
     "small.npz": numpy_file(np.savez_compressed, w=np.zeros((20, 20)), x=np.arange(3)),
     ".npy": numpy_file(np.save, np.asfortranarray(W)),
     ".onnx": onnx_file(),
+    ".tflite": tflite_bytes(
+        [
+            {"name": "x", "shape": [1, 8]},
+            {"name": "w", "shape": [6, 8], "type": 9, "data": bytes(range(48)), "scale": [0.5] * 6, "zero": [1] * 6},
+            {"name": "arith.constant", "shape": [6], "type": 2, "data": bytes(24), "scale": [0.5]},
+            {"name": "y", "shape": [1, 6]},
+            {"name": "v", "shape": [6, 40], "data": W.tobytes()},
+        ],
+        operators=[(0, [0, 1, 2], [3])],
+    ),
     ".index.json": json.dumps({"metadata": {}, "weight_map": {"w": "good.safetensors"}}).encode(),
 }
 
