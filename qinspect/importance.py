@@ -42,17 +42,14 @@ class Importance:
             raise FormatError(text, path=path)
         return cls(Path(path), vectors)
 
-    def vector(self, info: TensorInfo, alias: str | None = None) -> np.ndarray | None:
+    def vector(self, info: TensorInfo) -> np.ndarray | None:
         """What the input channels (axis 1) of this tensor count; None where the file does not say.
 
-        The tensor is looked for by its name, what other formats call it (`alias`), and both without `.weight`. Raises
-        SchemeError for a vector of another length, or with values that cannot be.
+        The tensor is looked for by its name, with and without `.weight`. Raises SchemeError for a vector of another
+        length, or with values that cannot be.
         """
-        names = [name for name in (info.name, alias) if name is not None]
-        for name in (*names, *(name.removesuffix(".weight") for name in names)):
-            if name in self.vectors:
-                return self._fitting(info, self.vectors[name])
-        return None
+        found = self.vectors.get(info.name, self.vectors.get(info.name.removesuffix(".weight")))
+        return None if found is None else self._fitting(info, found)
 
     def _fitting(self, info: TensorInfo, found: np.ndarray) -> np.ndarray:
         channels = info.shape[1] if len(info.shape) > 1 else info.size
@@ -64,6 +61,13 @@ class Importance:
             raise SchemeError(text, path=self.path, tensor=info.name)
         return found
 
+    def _named_as(self, checkpoint: Checkpoint) -> Importance:
+        """With the vectors also under the names that a format of its own names has for their layers."""
+        if checkpoint.naming is None:
+            return self
+        places = ((checkpoint.naming.place(name), vector) for name, vector in self.vectors.items())
+        return Importance(self.path, {place.name: vector for place, vector in places if place} | dict(self.vectors))
+
     def of(self, checkpoint: Checkpoint, schemes: Iterable[tuple[TensorInfo, Scheme]]) -> dict[str, np.ndarray]:
         """The vectors of those layers whose scheme heeds one, by the layers' names; FormatError if there are none.
 
@@ -73,7 +77,8 @@ class Importance:
         heeding = [info for info, scheme in schemes if scheme.heeds_importance]
         if schemes and not heeding:
             raise SchemeError(f"{schemes[0][1].label} heeds no importance; choose calibration=mse or mse_ends")
-        vectors = {info.name: self.vector(info, checkpoint.aliases.get(info.name)) for info in heeding}
+        here = self._named_as(checkpoint)
+        vectors = {info.name: here.vector(info) for info in heeding}
         found = {name: vector for name, vector in vectors.items() if vector is not None}
         if heeding and not found:
             text = f"has no vector of a layer of {checkpoint.path.name}: it has {', '.join(sorted(self.vectors)[:3])} …"

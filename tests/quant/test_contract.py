@@ -1,6 +1,7 @@
 """What every scheme must keep, for all values of its parameters; a new scheme file is picked up by itself."""
 
 import dataclasses
+import functools
 import itertools
 
 import ml_dtypes
@@ -33,8 +34,6 @@ def variants(cls):
             yield scheme
 
 
-SCHEMES = [scheme for cls in registry for scheme in variants(cls)]
-EXACT = [scheme for scheme in SCHEMES if getattr(scheme, "param_dtype", "") == "float32"]
 FEW = [
     *(cls() for cls in registry),
     make_scheme("base_n", levels=5, group_size=33, param_dtype="float32"),
@@ -77,95 +76,136 @@ def levels_of(q):
     return tables.astype(np.float64)[sets]
 
 
-@each(SCHEMES)
-class TestEveryScheme:
-    SHAPE = (6, 45)  # ragged at 7 and at 64
+def every(check):
+    """A test a scheme of the registry, over all its variants: as tests of their own they would take minutes to set up.
 
-    @pytest.fixture
-    def w(self):
-        return weights(*self.SHAPE)
+    The variant that fails is named in a note on its error.
+    """
 
-    @pytest.fixture
-    def q(self, scheme, w):
-        return scheme.quantize(w)
+    @functools.wraps(check)
+    def test(name):
+        for scheme in variants(registry[name]):
+            try:
+                check(scheme)
+            except BaseException as error:
+                error.add_note(f"under {scheme}")
+                raise
 
-    def test_codes_name_the_levels(self, scheme, q):
-        codes = scheme.codes(q)
-        low, high = scheme.code_range
-        assert codes.shape == q.shape
-        assert low <= codes.min() <= codes.max() <= high
-        first = scheme.level_values(q, 0)
-        here = sets_of(q) == 0
-        assert np.array_equal(scheme.dequantize(q)[here], first[codes[here] - low])
-
-    def test_encoding_the_decoded_weights_gives_the_same_codes(self, scheme, q):
-        layout = scheme.layout(q.shape)
-        grid = scheme.grid({name: array.reshape(-1) for name, array in q.params.items()})
-        again = codec.encode(scheme, scheme.dequantize(q), layout, 0, grid).astype(np.int32) + scheme.code_range[0]
-        assert np.array_equal(again, scheme.codes(q))
-
-    def test_error_is_half_a_step_where_not_clipped(self, scheme, w, q):
-        grid = scheme.grid_of(q.params)
-        sets = sets_of(q)
-        inside = (grid.low[sets] <= w) & (w <= grid.high[sets])
-        error = np.abs(scheme.dequantize(q).astype(np.float64) - w)
-        if grid.even:
-            nearest = grid.step[sets].astype(np.float64) / 2
-        else:
-            nearest = np.abs(levels_of(q) - w[..., None]).min(axis=-1)
-        # In float32 a weight's position among 65536 levels is known to 1/256 of a step.
-        assert (error <= nearest * 1.01 + 2e-7 * np.abs(w))[inside].all()
-        # Levels placed for least error, or at mean magnitudes, leave up to half of the weights outside.
-        within = scheme.name in ("ternary", "learned") or getattr(scheme, "calibration", "").startswith("mse")
-        assert inside.mean() > (0.5 if within else 0.7)
-
-    def test_codes_are_monotone(self, scheme, w, q):
-        codes, sets = scheme.codes(q).astype(np.int64), sets_of(q)
-        for one in range(scheme.layout(q.shape).sets):
-            order = np.argsort(w[sets == one])
-            assert (np.diff(codes[sets == one][order]) >= 0).all()
-
-    def test_rows_may_be_permuted(self, scheme, w, q):
-        order = np.random.default_rng(1).permutation(len(w))
-        permuted = scheme.quantize(w[order])
-        assert np.array_equal(permuted.data, q.data[order])
-        by_row = scheme.layout(q.shape).local
-        for name, array in q.params.items():
-            own = by_row and name not in scheme.tensor_params()
-            assert np.array_equal(permuted.params[name], array[order] if own else array)
-
-    def test_size_is_known_before(self, scheme, q):
-        assert q.nbytes == scheme.nbytes(q.shape) == q.data.nbytes + sum(a.nbytes for a in q.params.values())
-        assert q.bpw == scheme.bpw(q.shape) == 8 * q.nbytes / 270
-        assert {n: (a.dtype, a.shape) for n, a in {"data": q.data, **q.params}.items()} == scheme.stored(q.shape)
-
-    def test_counts(self, scheme, q):
-        low, high = scheme.code_range
-        counts = scheme.count(q)
-        assert np.array_equal(counts, np.bincount(scheme.codes(q).reshape(-1) - low, minlength=high - low + 1))
-
-    def test_json(self, scheme):
-        again = scheme_from_json(scheme.to_json())
-        assert again == scheme
-        assert hash(again) == hash(scheme)
-
-    def test_zeros(self, scheme):
-        q = scheme.quantize(np.zeros(self.SHAPE, np.float32))
-        decoded = scheme.dequantize(q)
-        if isinstance(scheme, Sentinel):  # the last code, at the smallest scale there is
-            assert decoded == pytest.approx(C1 + 1e-8 * scheme.code_range[1], rel=1e-6)
-        else:
-            assert (decoded == 0).all()
-        if isinstance(scheme, Affine):
-            assert (q.params["scale"] == 1).all()
+    del test.__wrapped__  # pytest would ask for the arguments of `check`
+    return pytest.mark.parametrize("name", registry.names())(test)
 
 
-@each(EXACT)
-@pytest.mark.parametrize("value", [0.1, -3.7, 12345.678, 1e-30])
-def test_constants(scheme, value):
-    w = np.full((6, 45), value, np.float32)
-    decoded = scheme.dequantize(scheme.quantize(w))
-    assert (np.abs(decoded.astype(np.float64) - w) <= np.spacing(np.abs(w))).all()
+SHAPE = (6, 45)  # ragged at 7 and at 64
+GAUSSIAN = weights(*SHAPE)
+
+
+@functools.lru_cache(maxsize=4096)
+def quantized(scheme):
+    """The Gaussian weights under a scheme, once for all tests."""
+    return scheme.quantize(GAUSSIAN)
+
+
+@every
+def test_codes_name_the_levels(scheme):
+    q = quantized(scheme)
+    codes = scheme.codes(q)
+    low, high = scheme.code_range
+    assert codes.shape == q.shape
+    assert low <= codes.min() <= codes.max() <= high
+    first = scheme.level_values(q, 0)
+    here = sets_of(q) == 0
+    assert np.array_equal(scheme.dequantize(q)[here], first[codes[here] - low])
+
+
+@every
+def test_encoding_the_decoded_weights_gives_the_same_codes(scheme):
+    q = quantized(scheme)
+    layout = scheme.layout(q.shape)
+    grid = scheme.grid({name: array.reshape(-1) for name, array in q.params.items()})
+    again = codec.encode(scheme, scheme.dequantize(q), layout, 0, grid).astype(np.int32) + scheme.code_range[0]
+    assert np.array_equal(again, scheme.codes(q))
+
+
+@every
+def test_error_is_half_a_step_where_not_clipped(scheme):
+    w, q = GAUSSIAN, quantized(scheme)
+    grid = scheme.grid_of(q.params)
+    sets = sets_of(q)
+    inside = (grid.low[sets] <= w) & (w <= grid.high[sets])
+    error = np.abs(scheme.dequantize(q).astype(np.float64) - w)
+    half = grid.step[sets].astype(np.float64) / 2
+    nearest = half if grid.even else np.abs(levels_of(q) - w[..., None]).min(axis=-1)
+    # In float32 a weight's position among 65536 levels is known to 1/256 of a step.
+    assert (error <= nearest * 1.01 + 2e-7 * np.abs(w))[inside].all()
+    # Levels placed for least error, or at mean magnitudes, leave up to half of the weights outside.
+    within = scheme.name in ("ternary", "learned") or getattr(scheme, "calibration", "").startswith("mse")
+    assert inside.mean() > (0.5 if within else 0.7)
+
+
+@every
+def test_codes_are_monotone(scheme):
+    q = quantized(scheme)
+    codes, sets = scheme.codes(q).astype(np.int64), sets_of(q)
+    order = np.lexsort((GAUSSIAN.reshape(-1), sets.reshape(-1)))
+    steps, same = np.diff(codes.reshape(-1)[order]), np.diff(sets.reshape(-1)[order]) == 0
+    assert (steps[same] >= 0).all()
+
+
+@every
+def test_rows_may_be_permuted(scheme):
+    q = quantized(scheme)
+    order = np.random.default_rng(1).permutation(len(GAUSSIAN))
+    permuted = scheme.quantize(GAUSSIAN[order])
+    assert np.array_equal(permuted.data, q.data[order])
+    by_row = scheme.layout(q.shape).local
+    for name, array in q.params.items():
+        own = by_row and name not in scheme.tensor_params()
+        assert np.array_equal(permuted.params[name], array[order] if own else array)
+
+
+@every
+def test_size_is_known_before(scheme):
+    q = quantized(scheme)
+    assert q.nbytes == scheme.nbytes(q.shape) == q.data.nbytes + sum(a.nbytes for a in q.params.values())
+    assert q.bpw == scheme.bpw(q.shape) == 8 * q.nbytes / 270
+    assert {n: (a.dtype, a.shape) for n, a in {"data": q.data, **q.params}.items()} == scheme.stored(q.shape)
+
+
+@every
+def test_counts(scheme):
+    q = quantized(scheme)
+    low, high = scheme.code_range
+    counts = scheme.count(q)
+    assert np.array_equal(counts, np.bincount(scheme.codes(q).reshape(-1) - low, minlength=high - low + 1))
+
+
+@every
+def test_json(scheme):
+    again = scheme_from_json(scheme.to_json())
+    assert again == scheme
+    assert hash(again) == hash(scheme)
+
+
+@every
+def test_zeros(scheme):
+    q = scheme.quantize(np.zeros(SHAPE, np.float32))
+    decoded = scheme.dequantize(q)
+    if isinstance(scheme, Sentinel):  # the last code, at the smallest scale there is
+        assert decoded == pytest.approx(C1 + 1e-8 * scheme.code_range[1], rel=1e-6)
+    else:
+        assert (decoded == 0).all()
+    if isinstance(scheme, Affine):
+        assert (q.params["scale"] == 1).all()
+
+
+@every
+def test_constants(scheme):
+    if getattr(scheme, "param_dtype", "") != "float32":
+        return  # a scale in fewer bits does not name every constant
+    for value in (0.1, -3.7, 12345.678, 1e-30):
+        w = np.full((6, 45), value, np.float32)
+        decoded = scheme.dequantize(scheme.quantize(w))
+        assert (np.abs(decoded.astype(np.float64) - w) <= np.spacing(np.abs(w))).all()
 
 
 @each(FEW)
@@ -201,15 +241,16 @@ class TestHowWeightsAreHeld:
         w = np.array([[-0.0, 0.0, -0.0, 1.0] * 16], np.float32)
         self.same(scheme, w, np.abs(w))
 
-    @pytest.mark.parametrize("threads", [1, 5])
-    def test_number_of_threads(self, scheme, threads, monkeypatch):
-        w = weights(901, 1501)
+    def test_number_of_threads(self, scheme, monkeypatch):
+        w = weights(601, 1001)  # three blocks
         q, figures = scheme.quantize(w), scheme.measure(w).to_json()
-        monkeypatch.setattr("os.cpu_count", lambda: threads)
-        again = scheme.quantize(w)
-        assert np.array_equal(again.data, q.data)
-        assert all(np.array_equal(again.params[name], q.params[name]) for name in q.params)
-        assert scheme.measure(w).to_json() == scheme.compare(w, q).to_json() == figures
+        for threads in (1, 5):
+            monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+            again = scheme.quantize(w)
+            assert np.array_equal(again.data, q.data)
+            assert all(np.array_equal(again.params[name], q.params[name]) for name in q.params)
+            assert scheme.measure(w).to_json() == figures
+        assert scheme.compare(w, q).to_json() == figures
 
     @pytest.mark.parametrize(
         "shape", [(), (1,), (70,), (0,), (0, 66), (66, 0), (3, 1), (1, 66), (3, 5, 7), (2, 3, 3, 3), (2, 0, 3)]
