@@ -1,5 +1,8 @@
 """Verification finds every kind of difference, and nothing where there is none."""
 
+import math
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from qinspect.errors import SchemeError
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.scheme import make_scheme
+from qinspect.quant.scheme import registry as schemes
 from qinspect.recipe import Recipe
 from qinspect.targets.target import registry
 from qinspect.targets.verify import verify
@@ -18,6 +22,16 @@ SCHEMES = [
     make_scheme("base11", group_size=100),
     make_scheme("asymmetric", bits=5, granularity="group", group_size=64, param_dtype="bfloat16"),
     make_scheme("sentinel"),
+]
+EVERY = [
+    *SCHEMES,
+    *(cls() for cls in schemes if cls.name != "sentinel"),
+    make_scheme("symmetric", bits=3, granularity="channel", axis=1, param_dtype="float16", calibration="mse"),
+    make_scheme("symmetric_n", levels=7, granularity="group", group_size=50, calibration="percentile"),
+    make_scheme("asymmetric", bits=4, granularity="group", offset="minimum", calibration="mse_ends"),
+    make_scheme("normal_float", levels=11, calibration="mse"),
+    make_scheme("learned", levels=5, granularity="group", group_size=64),
+    make_scheme("ternary", granularity="group", group_size=64, param_dtype="bfloat16", calibration="mse"),
 ]
 
 
@@ -45,7 +59,7 @@ def edited(path, out, change, *, keep_sums=False):
     return out
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)
+@pytest.mark.parametrize("scheme", EVERY, ids=lambda scheme: scheme.label)
 def test_an_export_matches_its_source(source, tmp_path, scheme):
     assert mismatches(export(source, tmp_path / "packed", scheme), source) == {}
 
@@ -70,7 +84,7 @@ def test_the_golden_layer_matches_also_where_a_tie_went_the_other_way(golden, tm
         assert verify(a, b) == []
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)
+@pytest.mark.parametrize("scheme", EVERY, ids=lambda scheme: scheme.label)
 def test_one_changed_code_is_found(source, tmp_path, scheme):
     def change(arrays):
         name = "fc1.quant_packed" if "fc1.quant_packed" in arrays else "fc1.codes"
@@ -78,7 +92,22 @@ def test_one_changed_code_is_found(source, tmp_path, scheme):
 
     packed = export(source, tmp_path / "packed", scheme)
     found = mismatches(edited(packed, tmp_path / "edited", change), source)
-    assert found == {"fc1.weight": "1 of 3600 codes differ"}
+    assert set(found) == {"fc1.weight"}
+    assert re.fullmatch("[12] of 3600 codes differ", found["fc1.weight"])  # the next digit where there is a carry
+
+
+@pytest.mark.parametrize("scheme", EVERY, ids=lambda scheme: scheme.label)
+def test_each_changed_parameter_is_found(source, tmp_path, scheme):
+    packed = export(source, tmp_path / "packed", scheme)
+    for param in scheme.param_names:
+
+        def change(arrays, param=param):
+            values = arrays[f"fc1.{param}"].view(-1)
+            values[-1] = values[-1] * 1.25 if values.dtype.is_floating_point else values[-1] ^ 1
+
+        found = mismatches(edited(packed, tmp_path / "edited", change), source)
+        size = math.prod(scheme.stored((12, 300))[param][1])
+        assert found == {"fc1.weight": f"1 of {size} values of {param} differ"}
 
 
 def test_changed_parameters_are_found(source, tmp_path):
