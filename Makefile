@@ -19,6 +19,7 @@ lint: .venv/packages
 
 bench: .venv/packages
 	$(BIN)/python -m benchmarks.core
+	$(BIN)/python -m benchmarks.forward
 
 # Exported C on emulated Cortex-M: the self-test, and instructions a weight.
 qemu: .venv/packages

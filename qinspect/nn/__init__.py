@@ -7,6 +7,17 @@ once and by name; everything else raises a `QInspectError`.
 
 from qinspect.nn.base11 import Base11Quantizer, Linear11Bit
 from qinspect.nn.bignet import BigNet11Bit, load
+from qinspect.nn.quantized import QuantizedLinear, Swap, quantize_model
 from qinspect.nn.sentinel import SentinelLinear, SentinelQuantizer
 
-__all__ = ["Base11Quantizer", "BigNet11Bit", "Linear11Bit", "SentinelLinear", "SentinelQuantizer", "load"]
+__all__ = [
+    "Base11Quantizer",
+    "BigNet11Bit",
+    "Linear11Bit",
+    "QuantizedLinear",
+    "SentinelLinear",
+    "SentinelQuantizer",
+    "Swap",
+    "load",
+    "quantize_model",
+]

@@ -15,10 +15,14 @@ from torch import Tensor, nn
 
 from qinspect.errors import SchemeError
 from qinspect.quant.blocks import scratch
+from qinspect.quant.engine import multiply
 from qinspect.quant.scheme import QTensor
 
 BLOCK_WEIGHTS = 1 << 22
 """Weights decoded at a time, 16 MB of float32; with fewer, torch and the core slow each other's threads down."""
+
+FEW = 16
+"""Inputs up to which weights are multiplied while they are in cache; more of them are worth a matrix product."""
 
 
 class Packed(nn.Module):
@@ -74,6 +78,8 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, q: QTensor, transposed: bool, *stored: Tensor) -> Tensor:
+        if len(x) <= FEW and not transposed and x.dtype == torch.float32 and x.device.type == "cpu":
+            return torch.from_numpy(multiply(q, array_of(x)))
         rows, cols = q.shape
         y = x.new_zeros(len(x), cols if transposed else rows)
         for start, stop, weights in _decoded_blocks(q):

@@ -86,13 +86,31 @@ def dequantize(q: QTensor, rows: slice | None, out: np.ndarray | None, token: To
     flat = values.reshape(stop - start, layout.cols)
 
     def work(a: int, b: int) -> None:
-        low, high = start + a, start + b
-        grid, first = stored.grid(low, high), layout.first_run(low)
-        if not stored.decode_digits(low, high, first, grid, flat[a:b]):
-            q.scheme.decode(stored.codes(low, high), layout, first, grid, flat[a:b])
+        stored.decode(start + a, start + b, flat[a:b])
 
     map_blocks(work, stop - start, layout.cols, token)
     return values
+
+
+def multiply(q: QTensor, x: np.ndarray) -> np.ndarray:
+    """`x` `[n, cols]`, C-contiguous float32 and few rows, times the transpose of `q`'s matrix: float32 `[n, rows]`.
+
+    Each block of weights is decoded and used up while it is in cache, and never written to memory.
+    """
+    from qinspect.quant import product_kernels
+
+    stored = _Stored(q)
+    layout = stored.layout
+    out = np.zeros((len(x), layout.rows), np.float32)
+
+    def work(start: int, stop: int) -> None:
+        weights = scratch("multiply", (stop - start) * layout.cols, np.dtype(np.float32))
+        block = weights.reshape(stop - start, layout.cols)
+        stored.decode(start, stop, block)
+        product_kernels.dots(block, x, out[:, start:stop])
+
+    map_blocks(work, layout.rows, layout.cols)
+    return out
 
 
 def codes(q: QTensor, rows: slice | None = None) -> np.ndarray:
@@ -217,6 +235,12 @@ class _Stored:
         found = scratch("codes", size, self.q.scheme.code_dtype).reshape(stop - start, self.layout.cols)
         self.q.scheme.unpack(self.q, start, stop, found)
         return found
+
+    def decode(self, start: int, stop: int, out: np.ndarray) -> None:
+        """The weights of some rows into `out` `[stop − start, cols]`."""
+        grid, first = self.grid(start, stop), self.layout.first_run(start)
+        if not self.decode_digits(start, stop, first, grid, out):
+            self.q.scheme.decode(self.codes(start, stop), self.layout, first, grid, out)
 
     def decode_digits(self, start: int, stop: int, first: int, grid: Grid, out: np.ndarray) -> bool:
         """Rows of base-N digits straight to weights, which is faster; False where nothing was done."""
