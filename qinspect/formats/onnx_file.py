@@ -15,12 +15,13 @@ from qinspect.formats.checkpoint import FLOATING, Checkpoint, Reader, TensorInfo
 from qinspect.formats.onnx_graph import Graph, Model, Node, Tensor, scan
 from qinspect.formats.onnx_packed import Weight, weight_of
 from qinspect.formats.onnx_uses import Uses, name_of, only_rounds, takes_columns
+from qinspect.formats.protobuf import BYTES, VARINT, begin_of
 from qinspect.formats.stored import Derived, PackedSource, Source, StoredCheckpoint, WatchedFile
 
-_VERSIONS = range(1, 32)
-"""Of the format; the newest is 14."""
-_TAGS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)
-"""What may follow the version in a file: producer, domain, graph, operator sets, metadata."""
+_VERSIONS = range(3, 32)
+"""Of the format; the newest is 14, and since 2017 none was older than 3."""
+_FIELDS = {(1, VARINT), (5, VARINT), *((number, BYTES) for number in (2, 3, 4, 6, 7, 8, 14, 20, 25, 26))}
+"""The fields of a model, by number and wire type."""
 _NAMED = 5
 
 Found = tuple[TensorInfo, Source | PackedSource]
@@ -36,8 +37,9 @@ class Onnx(Reader):
 
     @classmethod
     def recognises(cls, path: Path, head: bytes) -> bool:
-        """The version of the format as the first field, and a field that may come next."""
-        return len(head) > 2 and head[0] == 8 and head[1] in _VERSIONS and head[2] in _TAGS
+        """The version of the format as the first field, and then fields that a model has."""
+        fields = begin_of(head)
+        return fields[:1] == [(1, VARINT)] and head[1] in _VERSIONS and len(fields) > 1 and _FIELDS.issuperset(fields)
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:

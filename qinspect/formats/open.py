@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qinspect.errors import FormatError, QInspectError, printable
 from qinspect.formats.checkpoint import Checkpoint, Reader, registry
-from qinspect.formats.magic import foreign, unknown
+from qinspect.formats.magic import foreign, foreign_folder, unknown
 from qinspect.formats.stored import unreadable
 from qinspect.formats.unfold import unfold
 
@@ -77,4 +77,4 @@ def _file(path: Path) -> Path:
         if found:
             some = ", ".join(printable(file.name) for file in found[:8])
             raise FormatError(f"this folder holds several checkpoints; choose one of {some}", path=path)
-    raise FormatError("this folder holds no checkpoint", path=path)
+    raise foreign_folder(path, [entry.name for entry in files])

@@ -131,6 +131,27 @@ def _varint(data: bytes, i: int) -> tuple[int, int]:
             raise FormatError("an integer in it has more than ten bytes")
 
 
+def begin_of(head: bytes) -> list[tuple[int, int]]:
+    """Numbers and wire types of the fields with which a message begins; none if it cannot be one."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    try:
+        while at < len(head):
+            tag, at = _varint(head, at)
+            kind = tag & 7
+            if kind not in (VARINT, BYTES, *_FIXED) or not tag >> 3:
+                return []
+            found.append((tag >> 3, kind))
+            if kind in _FIXED:
+                at += _FIXED[kind]
+            else:
+                value, at = _varint(head, at)
+                at += value if kind == BYTES else 0
+    except (IndexError, FormatError):
+        return found
+    return found
+
+
 def signed(value: int) -> int:
     """A varint as an int64."""
     return value - (1 << 64) if value >> 63 else value

@@ -170,6 +170,12 @@ class TestFolders:
         with open_checkpoint(tmp_path) as checkpoint:
             assert checkpoint.path.name == "model.safetensors.index.json"
 
+    @pytest.mark.parametrize(("name", "text"), [("saved_model.pb", "SavedModel"), ("Manifest.json", "Core ML")])
+    def test_folders_of_other_formats_are_called_by_their_name(self, tmp_path, name, text):
+        (tmp_path / name).write_bytes(b"\x08\x01")
+        with pytest.raises(UnsupportedError, match=text):
+            open_checkpoint(tmp_path)
+
     def test_several_or_none_are_an_error(self, tmp_path):
         with pytest.raises(FormatError, match="no checkpoint"):
             open_checkpoint(tmp_path)
@@ -252,7 +258,15 @@ class TestShards:
 
 
 FOREIGN = {
-    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5 file .Keras .h5.; save its weights.*numpy.savez"),
+    "keras": (Zip().add("config.json", b"{}").add("model.weights.h5", b"").bytes(), "Keras model; save its weights"),
+    "export": (Zip().add("a/models/model.json", b"{}").bytes(), "torch.export; save the weights: torch.save"),
+    "executorch": (b"\x20\x00\x00\x00ET12" + bytes(100), "ExecuTorch program; open the torch file"),
+    "ort": (b"\x20\x00\x00\x00ORTM" + bytes(100), r"\.ort form.*open the \.onnx"),
+    "tensorrt": (b"ptrt" + bytes(100), "TensorRT engine; open the ONNX file"),
+    "openvino": (b'<?xml version="1.0"?><net name="a">', "OpenVINO"),
+    "ncnn": (b"7767517\n10 11\n", "ncnn model"),
+    "tar": (bytes(257) + b"ustar\x0000" + bytes(200), "tar archive; unpack it first"),
     "tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(100), "no description|damaged"),
     "zip": (Zip().add("readme.txt", b"hello").bytes(), "zip archive holds no data.pkl"),
     "empty zip": (Zip().bytes(), "zip archive is empty"),
@@ -283,6 +297,13 @@ def test_foreign_files_are_called_by_their_name(tmp_path, case):
                 open_checkpoint(path)
         assert str(caught.value).startswith(str(path))
         assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.mlmodel", "Core ML"), ("graph.pb", "TensorFlow"), ("a.MNN", "MNN")])
+def test_formats_that_only_their_name_tells(tmp_path, name, text):
+    (tmp_path / name).write_bytes(b"\x77\x08\x01\xff")
+    with pytest.raises(UnsupportedError, match=f"by its name this is .*{text}.*; save its weights"):
+        open_checkpoint(tmp_path / name)
 
 
 class TestPlaces:
