@@ -65,6 +65,7 @@ class LayerModel(QAbstractTableModel):
         self._block_of: dict[str, Block] = {}
         self._sorted_by = SQNR, False
         self._cells: dict[Row, tuple[list[str], list[QColor | None]]] = {}
+        self._quality: dict[Row, float | None] = {}
         self.set_theme(DARK)
 
     def set_theme(self, theme: Theme) -> None:
@@ -89,17 +90,17 @@ class LayerModel(QAbstractTableModel):
             return None
         row, column = self._shown[index.row()], index.column()
         if role == DISPLAY:
-            return self._cell(row)[0][column]
+            return self.cell(row)[0][column]
         if role == ALIGNMENT:
             return ALIGNMENTS[column]
         if role == FOREGROUND:
-            return self._cell(row)[1][column]
+            return self.cell(row)[1][column]
         if role == TIP:
             return self.rows.tip(row, column)
         return self.rows.value(row, column) if role == VALUE else row if role == ROW else None
 
-    def _cell(self, row: Row) -> tuple[list[str], list[QColor | None]]:
-        """Texts and colours of a row: painting asks for them over and over."""
+    def cell(self, row: Row) -> tuple[list[str], list[QColor | None]]:
+        """Texts and colours of a row, by column: painting asks for them over and over."""
         found = self._cells.get(row)
         if found is None:
             texts = [self.rows.text(row, column) for column in range(len(COLUMNS))]
@@ -128,7 +129,7 @@ class LayerModel(QAbstractTableModel):
 
     def show_infos(self, infos: tuple[TensorInfo, ...]) -> None:
         """Take over other tensors, known from headers alone; all are shown."""
-        self._cells.clear()
+        self._forget()
         self._folded.clear()
         self.rows = LayerRows({info.name: info for info in sorted(infos, key=lambda info: natural(info.name))})
         self.filter(QRegularExpression())
@@ -143,7 +144,7 @@ class LayerModel(QAbstractTableModel):
 
     def show_schemes(self, schemes: Mapping[str, Scheme | None], reports: Iterable[LayerReport]) -> None:
         """Take over what the recipe makes of every tensor, and what was measured of that; older figures go."""
-        self._cells.clear()
+        self._forget()
         self.rows.schemes = dict(schemes)
         self.rows.reports = {report.info.name: report for report in reports}
         if self._shown:
@@ -158,9 +159,14 @@ class LayerModel(QAbstractTableModel):
         block = self._block_of.get(name)
         for row in (name,) if block is None else (name, block):
             self._cells.pop(row, None)
+            self._quality.pop(row, None)
             if row in self._places:
                 at = self._places[row]
                 self.dataChanged.emit(self.index(at, 0), self.index(at, len(COLUMNS) - 1))
+
+    def _forget(self) -> None:
+        self._cells.clear()
+        self._quality.clear()
 
     # Blocks.
 
@@ -202,6 +208,12 @@ class LayerModel(QAbstractTableModel):
         """The block that a layer is in, where blocks are shown."""
         return self._block_of.get(name)
 
+    def sqnr(self, row: Row) -> float | None:
+        """The quality of a layer or a block, in dB."""
+        if row not in self._quality:
+            self._quality[row] = self.rows.value(row, SQNR)
+        return self._quality[row]
+
     def entry(self, row: int) -> Row | None:
         """The layer or the block in a row."""
         return self._shown[row] if 0 <= row < len(self._shown) else None
@@ -225,7 +237,9 @@ class LayerModel(QAbstractTableModel):
 
     def _arrange(self) -> None:
         column, descending = self._sorted_by
-        self._cells = {row: cells for row, cells in self._cells.items() if isinstance(row, str)}
+        for old in self._blocks:
+            self._cells.pop(old, None)
+            self._quality.pop(old, None)
         self._blocks = blocks(self._passing) if self.grouped else []
         self._block_of = {name: block for block in self._blocks for name in block.members}
         if self.grouped:

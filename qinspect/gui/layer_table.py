@@ -14,6 +14,7 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import (
+    QColor,
     QGuiApplication,
     QKeySequence,
     QResizeEvent,
@@ -31,7 +32,7 @@ from PySide6.QtWidgets import (
 )
 
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.gui.layer_cells import BlockNames, QualityBar, Rows
+from qinspect.gui.layer_cells import Cells, Rows
 from qinspect.gui.layer_model import LayerModel
 from qinspect.gui.layer_rows import BPW, COLUMNS, NAME, NOTES, SCHEME, SIZE, SQNR, Block
 from qinspect.gui.theme import DARK, Theme
@@ -54,6 +55,7 @@ class LayerTable(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = DARK
+        self.text_colour, self.selection_colour = QColor(DARK.text), QColor(DARK.selection)
         self._picked: str | None = None
         self.model = LayerModel(self)
         self._resort = QTimer(self)
@@ -108,8 +110,7 @@ class LayerTable(QWidget):
         view.verticalHeader().hide()
         view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         view.verticalHeader().setDefaultSectionSize(24)
-        view.setItemDelegateForColumn(NAME, BlockNames(self))
-        view.setItemDelegateForColumn(SQNR, QualityBar(self))
+        view.setItemDelegate(Cells(self))
         view.horizontalHeader().setHighlightSections(False)
         for column, width in enumerate(WIDTHS):
             view.setColumnWidth(column, width)
@@ -133,6 +134,7 @@ class LayerTable(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
         self._theme = theme
+        self.text_colour, self.selection_colour = QColor(theme.text), QColor(theme.selection)
         self.model.set_theme(theme)
         self.view.viewport().update()
 

@@ -17,12 +17,9 @@ class NameDelegate(QStyledItemDelegate):
     def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
         """The cell as usual, its text shortened."""
         super().initStyleOption(option, index)
-        option.text = self.fitting(str(index.data()), option)  # type: ignore[attr-defined]
-
-    def fitting(self, name: str, option: QStyleOptionViewItem, taken: int = 0) -> str:
-        """`name` as long as the cell is, of which `taken` pixels are used otherwise."""
-        room = option.rect.width() - PADDING - taken  # type: ignore[attr-defined]
-        return shortened(name, room, option.fontMetrics.horizontalAdvance)  # type: ignore[attr-defined]
+        room = option.rect.width() - PADDING  # type: ignore[attr-defined]
+        metrics = option.fontMetrics  # type: ignore[attr-defined]
+        option.text = shortened(str(index.data()), room, metrics.horizontalAdvance)  # type: ignore[attr-defined]
 
 
 def shortened(name: str, room: int, width: Callable[[str], int]) -> str:
