@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase, translate
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -151,6 +151,7 @@ class Recipe:
             ) from error
 
 
+@lru_cache(1 << 16)
 def kind_of(name: str) -> str:
     """`h.*.attn.weight` for `h.3.attn.weight`: what layers of the same kind in other blocks share."""
     return ".".join(ALL if word.isdecimal() else word for word in name.split("."))

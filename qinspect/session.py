@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -284,6 +284,7 @@ class Session:
     originals: Mapping[str, str] = field(default_factory=dict)
     """The names in the reference of those tensors that it has."""
     reports: dict[tuple[str, Scheme | None], LayerReport] = field(default_factory=dict)
+    _decided: Decided | None = None
 
     def open(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint; what was open is closed."""
@@ -321,27 +322,63 @@ class Session:
         """The tensors of the open file."""
         return self.checkpoint.infos if self.checkpoint else ()
 
+    def decided(self, recipe: Recipe) -> Decided:
+        """What `recipe` makes of the tensors; found once for each recipe, however many ask."""
+        if self._decided is None or self._decided.recipe is not recipe or self._decided.infos is not self.infos:
+            self._decided = Decided(recipe, self.infos)
+        return self._decided
+
     def layers(self, recipe: Recipe) -> list[Request]:
         """The layers that figures are shown of: all that `recipe` quantizes, and packed ones that stay as stored."""
-        chosen = [(info, recipe.scheme_for(info)) for info in self.infos]
-        return [self.request(info, scheme) for info, scheme in chosen if scheme is not None or info.qtype]
+        return [self.request(info, scheme) for info, scheme in self.decided(recipe).layers]
 
     def reports_under(self, recipe: Recipe) -> list[LayerReport]:
         """What was measured of `layers` so far."""
-        keys = [request.key for request in self.layers(recipe)]
-        return [self.reports[key] for key in keys if key in self.reports]
+        keys = [(info.name, scheme) for info, scheme in self.decided(recipe).layers]
+        return [report for report in map(self.reports.get, keys) if report is not None]
 
     def missing(self, recipe: Recipe) -> list[Request]:
         """Those of `layers` that have not been measured yet."""
-        return [request for request in self.layers(recipe) if request.key not in self.reports]
+        layers = self.decided(recipe).layers
+        return [self.request(info, scheme) for info, scheme in layers if (info.name, scheme) not in self.reports]
 
     def total(self, recipe: Recipe) -> Total:
         """The whole file under `recipe`, with all that is left alone; SQNR of what was measured of `layers` so far."""
-        nbytes = sum(stored_nbytes(info, recipe.scheme_for(info)) for info in self.infos)
-        size = sum(info.size for info in self.infos)
-        before = sum(original_nbytes(info) for info in self.infos)
-        measured = total(self.reports_under(recipe))
-        return replace(measured, nbytes=nbytes, bpw=8 * nbytes / max(1, size), original_nbytes=before)
+        decided, measured = self.decided(recipe), total(self.reports_under(recipe))
+        size, before = sum(info.size for info in self.infos), sum(map(original_nbytes, self.infos))
+        bpw = 8 * decided.nbytes / max(1, size)
+        return replace(measured, nbytes=decided.nbytes, bpw=bpw, original_nbytes=before)
+
+
+class Decided:
+    """What a recipe makes of some tensors."""
+
+    def __init__(self, recipe: Recipe, infos: tuple[TensorInfo, ...]) -> None:
+        self.recipe = recipe
+        self.infos = infos
+        self.positions = [recipe.position(info) for info in infos]
+        """Which rule decides on each, if any."""
+        schemes = [None if at is None else recipe.rules[at].scheme for at in self.positions]
+        pairs = list(zip(infos, schemes, strict=True))
+        self.schemes = {info.name: scheme for info, scheme in pairs}
+        self.layers = [(info, scheme) for info, scheme in pairs if scheme is not None or info.qtype]
+        """Those that figures are shown of."""
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        known: dict[tuple[int, tuple[int, ...]], int] = {}  # by id: hashing a scheme costs as much as all else here
+        whole = 0
+        for info in self.infos:
+            scheme = self.schemes[info.name]
+            key = id(scheme), info.shape
+            if scheme is None:
+                whole += info.nbytes
+            elif key in known:
+                whole += known[key]
+            else:
+                whole += known.setdefault(key, stored_nbytes(info, scheme))
+        return whole
 
 
 def measure_all(requests: list[Request], token: Token | None = None) -> Iterator[LayerReport]:

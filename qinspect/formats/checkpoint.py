@@ -41,12 +41,12 @@ class TensorInfo:
     qtype: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of weights."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def quantizable(self) -> bool:
         """Whether it is quantized unless someone says otherwise: floating, two dimensions or more, not empty."""
         return self.dtype in FLOATING and len(self.shape) >= 2 and self.size > 0 and self.qtype is None

@@ -240,7 +240,7 @@ class Controller(QObject):
     @property
     def place(self) -> Place:
         """What a change of the scheme may be for."""
-        return Place(self.session.infos, self.info, self.selection, self.recipe)
+        return Place(self.session.infos, self.info, self.selection, self.session.decided(self.recipe).positions)
 
     def _on_recipe(self, recipe: Recipe) -> None:
         self._stop_analysis()

@@ -108,7 +108,7 @@ class Cells(QStyledItemDelegate):
         painter.setFont(usual)
 
     def _paint_bar(self, painter: QPainter, room: QRect, row: Row) -> None:
-        value = self._model.sqnr(row)
+        value = self._model.rows.value(row, SQNR)
         if value is None or math.isinf(value):
             return
         theme = self._table.theme

@@ -65,7 +65,6 @@ class LayerModel(QAbstractTableModel):
         self._block_of: dict[str, Block] = {}
         self._sorted_by = SQNR, False
         self._cells: dict[Row, tuple[list[str], list[QColor | None]]] = {}
-        self._quality: dict[Row, float | None] = {}
         self.set_theme(DARK)
 
     def set_theme(self, theme: Theme) -> None:
@@ -129,7 +128,7 @@ class LayerModel(QAbstractTableModel):
 
     def show_infos(self, infos: tuple[TensorInfo, ...]) -> None:
         """Take over other tensors, known from headers alone; all are shown."""
-        self._forget()
+        self._cells.clear()
         self._folded.clear()
         self.rows = LayerRows({info.name: info for info in sorted(infos, key=lambda info: natural(info.name))})
         self.filter(QRegularExpression())
@@ -144,9 +143,8 @@ class LayerModel(QAbstractTableModel):
 
     def show_schemes(self, schemes: Mapping[str, Scheme | None], reports: Iterable[LayerReport]) -> None:
         """Take over what the recipe makes of every tensor, and what was measured of that; older figures go."""
-        self._forget()
-        self.rows.schemes = dict(schemes)
-        self.rows.reports = {report.info.name: report for report in reports}
+        self._cells.clear()
+        self.rows.decide(dict(schemes), reports)
         if self._shown:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(COLUMNS) - 1))
 
@@ -155,18 +153,13 @@ class LayerModel(QAbstractTableModel):
         name = report.info.name
         if name not in self.rows.infos:
             return
-        self.rows.reports[name] = report
         block = self._block_of.get(name)
+        self.rows.report(report, *(() if block is None else (block,)))
         for row in (name,) if block is None else (name, block):
             self._cells.pop(row, None)
-            self._quality.pop(row, None)
             if row in self._places:
                 at = self._places[row]
                 self.dataChanged.emit(self.index(at, 0), self.index(at, len(COLUMNS) - 1))
-
-    def _forget(self) -> None:
-        self._cells.clear()
-        self._quality.clear()
 
     # Blocks.
 
@@ -208,12 +201,6 @@ class LayerModel(QAbstractTableModel):
         """The block that a layer is in, where blocks are shown."""
         return self._block_of.get(name)
 
-    def sqnr(self, row: Row) -> float | None:
-        """The quality of a layer or a block, in dB."""
-        if row not in self._quality:
-            self._quality[row] = self.rows.value(row, SQNR)
-        return self._quality[row]
-
     def entry(self, row: int) -> Row | None:
         """The layer or the block in a row."""
         return self._shown[row] if 0 <= row < len(self._shown) else None
@@ -239,7 +226,6 @@ class LayerModel(QAbstractTableModel):
         column, descending = self._sorted_by
         for old in self._blocks:
             self._cells.pop(old, None)
-            self._quality.pop(old, None)
         self._blocks = blocks(self._passing) if self.grouped else []
         self._block_of = {name: block for block in self._blocks for name in block.members}
         if self.grouped:

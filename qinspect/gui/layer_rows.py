@@ -59,6 +59,21 @@ class LayerRows:
     infos: dict[str, TensorInfo] = field(default_factory=dict)
     schemes: dict[str, Scheme | None] = field(default_factory=dict)
     reports: dict[str, LayerReport] = field(default_factory=dict)
+    _values: dict[Row, dict[int, float | None]] = field(default_factory=dict)
+
+    # Filling.
+
+    def decide(self, schemes: dict[str, Scheme | None], reports: Iterable[LayerReport]) -> None:
+        """Take over what the recipe makes of every tensor, and what was measured of that."""
+        self.schemes = schemes
+        self.reports = {report.info.name: report for report in reports}
+        self._values.clear()
+
+    def report(self, report: LayerReport, *also: Row) -> None:
+        """Take over the figures of one layer, which are in those of its block, too."""
+        self.reports[report.info.name] = report
+        for row in (report.info.name, *also):
+            self._values.pop(row, None)
 
     # Texts.
 
@@ -141,13 +156,20 @@ class LayerRows:
     @property
     def mixed(self) -> bool:
         """Whether the layers that a recipe is for have different schemes."""
-        usual = [i.name for i in self.infos.values() if i.quantizable or i.qtype or self.schemes.get(i.name)]
-        return len({self.schemes.get(name) for name in usual}) > 1
+        usual = (i.name for i in self.infos.values() if i.quantizable or i.qtype or self.schemes.get(i.name))
+        found = {id(scheme): scheme for scheme in map(self.schemes.get, usual)}
+        return len(set(found.values())) > 1
 
     # Numbers.
 
     def value(self, row: Row, column: int) -> float | None:
         """The number behind a cell; None where there is none (yet)."""
+        known = self._values.setdefault(row, {})
+        if column not in known:
+            known[column] = self._value(row, column)
+        return known[column]
+
+    def _value(self, row: Row, column: int) -> float | None:
         names = row.members if isinstance(row, Block) else (row,)
         infos = [self.infos[name] for name in names]
         if column == SHAPE:
@@ -183,7 +205,8 @@ class LayerRows:
         """What a row is sorted by: what could not be measured is worst of all."""
         if column in (NAME, TYPE, SCHEME):
             return natural(self.text(row, column))
-        if column == SQNR and self.text(row, SQNR) == "error":
+        report = self.reports.get(row) if column == SQNR and isinstance(row, str) else None
+        if report is not None and report.metrics is None:
             return -math.inf
         return self.value(row, column)
 
@@ -213,6 +236,7 @@ def blocks(names: Iterable[str]) -> list[Block]:
     return [Block(block, tuple(inside)) for block, inside in members.items()]
 
 
+@lru_cache(1 << 16)
 def natural(name: str) -> str:
     """A key under which layer.2 comes before layer.10."""
     return re.sub(r"\d+", lambda digits: digits[0].zfill(8), name.lower())

@@ -328,8 +328,7 @@ class MainWindow(QMainWindow):
 
     def _on_recipe(self, recipe: Recipe) -> None:
         session = self.controller.session
-        schemes = {info.name: recipe.scheme_for(info) for info in session.infos}
-        self.table.show_schemes(schemes, session.reports_under(recipe))
+        self.table.show_schemes(session.decided(recipe).schemes, session.reports_under(recipe))
 
     def _on_inspected(self, inspection: Inspection) -> None:
         info = inspection.info

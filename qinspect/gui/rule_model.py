@@ -17,7 +17,7 @@ from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import Recipe, Rule
-from qinspect.session import stored_nbytes
+from qinspect.session import Decided, stored_nbytes
 
 PATTERN, SCHEME, PARAMETERS, DECIDES, SIZE = range(5)
 TITLES = ("Layers", "Scheme", "Parameters", "Decides on", "Size")
@@ -48,13 +48,12 @@ class RuleModel(QAbstractTableModel):
         self._decides: Counter[int | None] = Counter()
         self._nbytes: Counter[int | None] = Counter()
 
-    def show_recipe(self, recipe: Recipe, infos: Sequence[TensorInfo]) -> None:
-        """Take over another recipe, for a file with these tensors."""
+    def show_recipe(self, decided: Decided) -> None:
+        """Take over another recipe, for a file that it decides on."""
         self.beginResetModel()
-        self.recipe = recipe
+        self.recipe = recipe = decided.recipe
         self._decides, self._nbytes = Counter(), Counter()
-        for info in infos:
-            at = recipe.position(info)
+        for info, at in zip(decided.infos, decided.positions, strict=True):
             self._decides[at] += 1
             self._nbytes[at] += stored_nbytes(info, None if at is None else recipe.rules[at].scheme)
         self.endResetModel()

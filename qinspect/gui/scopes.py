@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from qinspect.figures import counted
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.recipe import Recipe, kind_of
+from qinspect.recipe import kind_of
 
 
 class Scope(StrEnum):
@@ -23,12 +23,13 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Place:
-    """What a person looks at: the file's tensors, the current one, those selected, and the recipe that decides."""
+    """What a person looks at: the file's tensors, the current one, those selected, the rules that decide."""
 
     infos: tuple[TensorInfo, ...]
     info: TensorInfo | None
     selection: tuple[str, ...]
-    recipe: Recipe
+    positions: list[int | None]
+    """Which rule decides on each of `infos`."""
 
     def reach(self, scope: Scope) -> list[str]:
         """Names of the layers that a change is for."""
@@ -42,8 +43,9 @@ class Place:
             kind = kind_of(name)
             return [other for other in usual if kind_of(other) == kind] or [name]
         if scope == Scope.RULE:
-            at = self.recipe.position(self.info)
-            return [other.name for other in self.infos if self.recipe.position(other) == at is not None]
+            own = self.positions[self.infos.index(self.info)]
+            found = zip(self.infos, self.positions, strict=True)
+            return [other.name for other, at in found if at == own is not None]
         return [name]
 
     def title(self, scope: Scope) -> str:
@@ -62,9 +64,9 @@ class Place:
         if self.info is None:
             return dict.fromkeys(Scope, Scope.ALL)
         same: dict[Scope, Scope] = {}
-        first: dict[tuple[str, ...], Scope] = {}
+        first: dict[frozenset[str], Scope] = {}
         for scope in Scope:
-            reached = tuple(sorted(self.reach(scope)))
+            reached = frozenset(self.reach(scope))
             otherwise = Scope.LAYER if scope == Scope.SELECTION else Scope.ALL
             same[scope] = first.setdefault(reached, scope) if reached else otherwise
         return same

@@ -73,8 +73,8 @@ class StatusBar(QStatusBar):
         session, recipe = self._controller.session, self._controller.recipe
         if session.checkpoint is None:
             return
-        whole, layers = session.total(recipe), len(session.layers(recipe))
-        reports = session.reports_under(recipe)
+        whole, reports = session.total(recipe), session.reports_under(recipe)
+        layers = len(session.decided(recipe).layers)
         measured = sum(report.metrics is not None for report in reports)
         quality = "" if whole.sqnr_db is None else fmt.decibels(whole.sqnr_db)
         if measuring and len(reports) < layers:

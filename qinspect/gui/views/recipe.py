@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from PySide6.QtCore import QItemSelectionModel, QModelIndex, QPersistentModelIndex, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -103,8 +103,7 @@ class RecipeView(View):
     def attach(self, controller: Controller) -> None:
         """Follow the recipe, and change it."""
         self._controller = controller
-        controller.opened.connect(lambda _: self._show())
-        controller.recipe_changed.connect(lambda _: self._show())
+        controller.recipe_changed.connect(lambda _: self._follow())
         self.rules.edited.connect(self._on_edited, Qt.ConnectionType.QueuedConnection)  # when the editor has closed
         self.rules.refused.connect(self._tell)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._on_rule())
@@ -123,7 +122,6 @@ class RecipeView(View):
             shortcut = QShortcut(QKeySequence(key), self.table)
             shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
             shortcut.activated.connect(slot)
-        self._show()
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
@@ -139,19 +137,30 @@ class RecipeView(View):
         rows = sorted(index.row() for index in self.table.selectionModel().selectedRows())
         return rows[0] if rows else None
 
+    def showEvent(self, event: QShowEvent) -> None:
+        """Show what changed while nobody looked."""
+        super().showEvent(event)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Show another recipe, where it can be seen."""
+        if self.isVisible():
+            self._show()
+
     def _show(self) -> None:
         if self._controller is None:
             return
-        recipe, infos, row = self._controller.recipe, self._controller.session.infos, self._row
-        self.rules.show_recipe(recipe, infos)
+        recipe, row = self._controller.recipe, self._row
+        decided = self._controller.session.decided(recipe)
+        self.rules.show_recipe(decided)
         if row is not None:
             self._select(min(row, len(recipe.rules) - 1))
         self._tell("")
         self._on_rule()
-        taken = sum(recipe.scheme_for(info) is not None for info in infos)
+        taken = sum(scheme is not None for scheme in decided.schemes.values())
         self.summarised.emit(
             f"{fmt.counted(len(recipe.rules), 'rule')}; the first that matches decides. "
-            f"{fmt.counted(taken, 'layer')} quantized, {len(infos) - taken} tensors stay as they are."
+            f"{fmt.counted(taken, 'layer')} quantized, {len(decided.infos) - taken} tensors stay as they are."
         )
 
     def _on_rule(self) -> None:
