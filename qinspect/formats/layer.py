@@ -172,13 +172,17 @@ def find_layers(raw: Checkpoint, config: ModelConfig, taken: Iterable[str]) -> t
                 used.add(name)
                 continue
             except QInspectError as error:
-                raise error.within(path=raw.path, tensor=prefix or name) from None
+                raise error.within(path=raw.path, tensor=prefix.rstrip(".") or name) from None
             if found is not None:
                 here.append(found)
                 used |= found.uses
         layers += here
         notes += reader.notes(here) if here else ()
-    return layers, notes + [_shown_as_stored(reason, names) for reason, names in failures.items()]
+    notes += [_shown_as_stored(reason, names) for reason, names in failures.items()]
+    if config.method and not layers and not failures:
+        how = printable(config.method, 40)
+        notes.append(f"config.json says that it was quantized with {how}: no layers that can be decoded were found.")
+    return layers, notes
 
 
 def _shown_as_stored(reason: str, names: list[str]) -> str:

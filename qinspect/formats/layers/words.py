@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
 from qinspect.quant.layout import Layout
@@ -30,3 +31,8 @@ def stream_bytes(codes: np.ndarray, bits: int) -> np.ndarray:
     out = np.empty(BitPacking(bits).shape(layout), np.uint8)
     BitPacking(bits).pack(np.ascontiguousarray(codes), layout, out)
     return out
+
+
+def powers_of_two(exponents: np.ndarray) -> np.ndarray:
+    """Bytes that are powers of two, 127 for 1, as such numbers (E8M0); 255 is NaN."""
+    return exponents.view(ml_dtypes.float8_e8m0fnu)
