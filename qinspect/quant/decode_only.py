@@ -202,8 +202,8 @@ class Blocked(DecodeOnly):
         sizes = {name: math.prod(dims) for name, _, dims in self.held}
         dtype, dims = self.arrays()["data"]
         needed = (rows - 1) * self._row_bits + cols * self.bits if rows and cols else 0
-        if self.table is not None and not self.table:
-            raise FormatError("there are no levels")
+        if min(self.block) < 1 or self.table == ():
+            raise FormatError(f"blocks of {self.block[0]} × {self.block[1]} weights, or no levels, cannot be")
         padded = self._row_bits != cols * self.bits
         if 8 * dtype.itemsize * math.prod(dims) < needed or (padded and self._row_bits % 8):
             raise FormatError(f"{dtype} {list(dims)} cannot hold {self.bits}-bit codes of shape {list(self.whole)}")
