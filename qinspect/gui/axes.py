@@ -98,9 +98,11 @@ class Axis(pg.AxisItem):  # type: ignore[misc]
         self, name: str, label: Callable[[float, float], str] = plain, *, integer: bool = False, decades: bool = False
     ) -> None:
         """Change what the axis shows."""
+        shown = self.name, self.label_of, self.integer, self.decades
         self.name, self.label_of, self.integer, self.decades = name, label, integer, decades
-        self.picture = None
-        self.update()
+        if shown != (name, label, integer, decades):
+            self.picture = None
+            self.update()
 
     def step(self, low: float, high: float, size: float) -> float:
         """The distance of ticks on an axis `size` pixels long."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QImage, QPainter, QPolygonF
+from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QStyleOptionGraphicsItem, QWidget
 
 from qinspect.gui.axes import nice_step, number, plain, room_for, small_font, steps_within
@@ -91,14 +91,9 @@ class ColourBar(pg.GraphicsWidget):  # type: ignore[misc]
         if not self._counts.any():
             return
         widths = np.sqrt(self._counts / self._counts.max()) * box.width()
-        edges = box.bottom() - np.linspace(0, 1, widths.size + 1) * box.height()
-        outline = [QPointF(box.right(), edges[0])]
-        for k, width in enumerate(widths):
-            outline += [QPointF(box.right() - width, edges[k]), QPointF(box.right() - width, edges[k + 1])]
-        outline.append(QPointF(box.right(), edges[-1]))
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(self._theme.line))
-        painter.drawPolygon(QPolygonF(outline))
+        edges = box.bottom() - np.repeat(np.linspace(0, 1, widths.size + 1), 2) * box.height()
+        across = np.concatenate([[0.0], np.repeat(widths, 2), [0.0]])
+        painter.fillPath(pg.arrayToQPath(box.right() - across, edges), QColor(self._theme.line))
 
     def _ticks(self, height: float) -> list[tuple[float, str]]:
         """Round values from low to high, and their numbers."""

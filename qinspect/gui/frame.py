@@ -40,18 +40,25 @@ class ElidedLabel(QLabel):
 
     def __init__(self, parent: QWidget | None = None, *, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
         super().__init__(parent)
-        self._mode = mode
+        self._mode, self._text = mode, ""
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.setMinimumWidth(20)
 
     def setText(self, text: str) -> None:
-        """Show `text`, as much of it as fits."""
-        super().setText(text)
-        self.setToolTip(text)
+        """Show `text`, as much of it as fits. The label's own way would have the plots around painted anew."""
+        if text != self._text:
+            self._text = text
+            self.setToolTip(text)
+            self.setAccessibleName(text)
+            self.update()
+
+    def text(self) -> str:
+        """The whole of it."""
+        return self._text
 
     def sizeHint(self) -> QSize:
         """Any width will do."""
-        return QSize(20, super().sizeHint().height())
+        return QSize(20, self.fontMetrics().height() + 2)
 
     def paintEvent(self, _: QPaintEvent) -> None:
         """Draw the shortened text."""

@@ -221,6 +221,11 @@ class ImagePlot(Plot):
         pinned = item is self._pin
         item.setPen(pg.mkPen(self.theme.text if pinned else self.theme.accent, width=2 if pinned else 1))
 
+    @property
+    def around(self) -> tuple[object, ...]:
+        """The quantity as well."""
+        return (*super().around, self.quantity)
+
     def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
         """The quantity over its colour bar, beside the names of the axes."""
         super().drawForeground(painter, rect)

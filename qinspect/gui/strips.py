@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPen, QPolygonF
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor, QPainter, QPen
 from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Strip(pg.GraphicsWidget):  # type: ignore[misc]
         self._plot, self._upright = plot, side == "right"
         self._values = np.zeros(0, np.float32)
         self._spacing, self._start = 1.0, -0.5
+        self._shown = True
         self.set_shown(False)
 
     def set(self, values: np.ndarray | None, spacing: float = 1.0, start: float = -0.5) -> None:
@@ -35,6 +36,9 @@ class Strip(pg.GraphicsWidget):  # type: ignore[misc]
 
     def set_shown(self, shown: bool) -> None:
         """Take room, or none."""
+        if shown == self._shown:
+            return  # setting a size, even the same, has everything laid out and painted anew
+        self._shown = shown
         self.setVisible(shown)
         if self._upright:
             self.setFixedWidth(DEPTH if shown else 0)
@@ -46,26 +50,26 @@ class Strip(pg.GraphicsWidget):  # type: ignore[misc]
         size = self.size()
         length = size.height() if self._upright else size.width()
         low, high = self._plot.box.viewRange()[1 if self._upright else 0]
-        turned = self._upright and not self._plot.box.yInverted()
         most = float(self._values.max(initial=0))
         if not (self._values.size and most > 0 and high > low and length >= 1):
             return
         positions, values = self._pooled(low, high, length)
-        theme = self._plot.theme
         along = (positions - low) / (high - low) * length
-        if turned:
+        if self._upright and not self._plot.box.yInverted():
             along = length - along
         across = np.minimum(values / most, 1) * (DEPTH - 4)
-        points = [self._at(a, b, size.height()) for a, b in zip(along, across, strict=True)]
+        x, y = (2 + across, along) if self._upright else (along, size.height() - 2 - across)
+        outline = pg.arrayToQPath(x, y)
         painter.setClipRect(QRectF(0, 0, size.width(), size.height()))
-        foot = [self._at(along[-1], 0.0, size.height()), self._at(along[0], 0.0, size.height())]
-        colour = QColor(theme.error)
+        colour = QColor(self._plot.theme.error)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(colour, 1))
-        painter.drawPolyline(QPolygonF(points))
+        painter.drawPath(outline)
+        foot = 2.0 if self._upright else size.height() - 2
+        for at in (-1, 0):
+            outline.lineTo(*((foot, y[at]) if self._upright else (x[at], foot)))
         colour.setAlpha(60)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(colour)
-        painter.drawPolygon(QPolygonF(points + foot))
+        painter.fillPath(outline, colour)
 
     def _pooled(self, low: float, high: float, length: float) -> tuple[np.ndarray, np.ndarray]:
         """Edges of steps and their heights: two points a value."""
@@ -79,6 +83,3 @@ class Strip(pg.GraphicsWidget):  # type: ignore[misc]
         left = starts * spacing + first
         right = np.append(left[1:], left[-1] + together * spacing)
         return np.column_stack((left, right)).ravel(), np.repeat(values, 2)
-
-    def _at(self, along: float, across: float, height: float) -> QPointF:
-        return QPointF(2 + across, along) if self._upright else QPointF(along, height - 2 - across)

@@ -21,6 +21,7 @@ def warm_up(token: Token) -> None:
     import numpy as np
 
     from qinspect import analysis
+    from qinspect.quant import view_kernels
     from qinspect.quant.limits import own_noise
     from qinspect.quant.scheme import registry
 
@@ -34,3 +35,5 @@ def warm_up(token: Token) -> None:
         scheme.dequantize(q)
         subject = analysis.Subject(q, w, (-1.0, 1.0), 1.0)
         analysis.answer(subject, analysis.EVERYTHING)
+    for pool in range(4):
+        view_kernels.pool_cells(w, 0, 0, 4, 16, 2, 2, pool, np.empty((2, 8), np.float32))

@@ -175,6 +175,62 @@ def pool_sums(x: np.ndarray, factor: int, kind: int, out: np.ndarray) -> None:
         out[i] = sums[: out.shape[1]]
 
 
+LARGEST, LEAST, MEAN, RMS = range(4)
+"""What `pool_cells` makes of a cell; the window numbers them alike."""
+
+
+@jit
+def pool_cells(
+    x: np.ndarray, top: int, left: int, bottom: int, right: int, rows: int, cols: int, kind: int, out: np.ndarray
+) -> None:
+    """Rows `top`…`bottom` and columns `left`…`right` of `x`, rows × cols to each cell of `out`.
+
+    Of LARGEST magnitude with its sign, the LEAST (of what is a number), the MEAN, or the root mean square. A cell at
+    the edge has what there is.
+    """
+    high, low, wide = np.empty(right - left, np.float32), np.empty(right - left, np.float32), right - left
+    for i in range(out.shape[0]):
+        first, stop = top + i * rows, min(top + (i + 1) * rows, bottom)
+        row = x[first, left:right]
+        if kind == RMS:
+            for j in range(wide):
+                high[j] = row[j] * row[j]
+        else:
+            for j in range(wide):
+                high[j] = low[j] = row[j]
+        for a in range(first + 1, stop):
+            row = x[a, left:right]
+            if kind == LARGEST:
+                for j in range(wide):
+                    high[j] = max(high[j], row[j])
+                    low[j] = min(low[j], row[j])
+            elif kind == LEAST:
+                for j in range(wide):
+                    low[j] = row[j] if row[j] < low[j] or low[j] != low[j] else low[j]
+            elif kind == MEAN:
+                for j in range(wide):
+                    high[j] += row[j]
+            else:
+                for j in range(wide):
+                    high[j] += row[j] * row[j]
+        for k in range(out.shape[1]):
+            begin, end = k * cols, min((k + 1) * cols, wide)
+            up, down = high[begin], low[begin]
+            if kind == LARGEST:
+                for j in range(begin + 1, end):
+                    up, down = max(up, high[j]), min(down, low[j])
+                out[i, k] = up if up >= -down else down
+            elif kind == LEAST:
+                for j in range(begin + 1, end):
+                    down = low[j] if low[j] < down or down != down else down
+                out[i, k] = down
+            else:
+                for j in range(begin + 1, end):
+                    up += high[j]
+                up /= np.float32((end - begin) * (stop - first))
+                out[i, k] = np.sqrt(up) if kind == RMS else up
+
+
 @jit
 def add_squares(x: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> None:
     """The sum of squares of each row of `x` into `rows`, of each column added to `cols` (both float64)."""

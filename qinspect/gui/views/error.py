@@ -13,13 +13,12 @@ from PySide6.QtWidgets import QSlider, QWidget
 from qinspect import analysis
 from qinspect import figures as fmt
 from qinspect.analysis import Pooled, Pooling, Pyramid, Quantity
-from qinspect.gui import pooling as pools
 from qinspect.gui.axes import number
 from qinspect.gui.colours import Kind, Look, Norm, Spread, limits
 from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.plots import ZOOM_HINT, Plot
-from qinspect.gui.pooling import Crop, Source, crop
+from qinspect.gui.pooling import Crop, Pool, Source, crop
 from qinspect.gui.views.plot_view import NO_REFERENCE, PlotView, choice, toggle
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
@@ -44,7 +43,7 @@ LOOKS = {
 }
 """The colours of each quantity at first."""
 
-POOLS = {Pooling.LARGEST: pools.largest, Pooling.RMS: pools.rms, Pooling.MEAN: pools.mean}
+POOLS = {Pooling.LARGEST: Pool.LARGEST, Pooling.RMS: Pool.RMS, Pooling.MEAN: Pool.MEAN}
 POOLED_WORDS = {Pooling.LARGEST: "the largest", Pooling.RMS: "the root mean square", Pooling.MEAN: "the mean"}
 
 

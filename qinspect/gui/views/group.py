@@ -73,6 +73,11 @@ class LevelPlot(Plot):
         self.levels: list[tuple[int, float]] = []
         self.plotItem.layout.setContentsMargins(0, 20, RIGHT + 22, 17)
 
+    @property
+    def around(self) -> tuple[object, ...]:
+        """The levels as well."""
+        return (*super().around, tuple(self.levels))
+
     def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
         """Codes of those levels that are in view, as far as there is room."""
         super().drawForeground(painter, rect)

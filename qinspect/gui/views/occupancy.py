@@ -13,13 +13,12 @@ from PySide6.QtWidgets import QWidget
 
 from qinspect import analysis
 from qinspect.analysis import CodeMap, RowCodes
-from qinspect.gui import pooling as pools
 from qinspect.gui.axes import Axis, number, plain, short
 from qinspect.gui.colours import Kind, Look
 from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.plots import ZOOM_HINT, Plot, translucent
-from qinspect.gui.pooling import Crop, crop
+from qinspect.gui.pooling import Crop, crop, pooled
 from qinspect.gui.probe import Probe
 from qinspect.gui.views.plot_view import PlotView, choice, toggle
 from qinspect.session import Inspection
@@ -180,14 +179,12 @@ class OccupancyView(PlotView):
         self.map.left.describe("row" if pieces.order is None else "row by rank", integer=True)
 
         def source(view: QRectF, per_pixel: tuple[float, float]) -> Crop:
-            part = crop(
-                shares, view, per_pixel, factor=(1, found.per_column), stretch=pieces.height, pool=pools.largest
-            )  # fmt: skip
+            part = crop(shares, view, per_pixel, factor=(1, found.per_column), stretch=pieces.height)
             part.rect.translate(found.first, 0)
             return part
 
         codes = found.counts.shape[1] * found.per_column
-        overview, _ = pools.largest(shares, *(-(-size // OVERVIEW) for size in shares.shape))
+        overview = pooled(shares, *(-(-size // OVERVIEW) for size in shares.shape))
         self.map.show_matrix((round(shares.shape[0] * pieces.height), codes), source, overview, keep=keep)
         self._say_pooling()
         return pieces.sentence

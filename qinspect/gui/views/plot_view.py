@@ -233,7 +233,11 @@ class PlotView(View):
         keep, self._keep = keep and self._keep and same, True
         if inspection is not self.inspection:
             self.inspection, self.probe = inspection, Probe(inspection)
+        around = [plot.around for plot in self.plots]
         self.summarise(self.draw(inspection, keep))
+        for plot, before in zip(self.plots, around, strict=True):
+            if plot.around != before:
+                plot.viewport().update()
         self.show_pin(self.linked.pin)
         self.readout.setText(self.hint)
         for plot in self.plots:

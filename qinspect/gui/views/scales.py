@@ -13,13 +13,12 @@ from PySide6.QtWidgets import QLabel, QWidget
 
 from qinspect import analysis
 from qinspect import figures as fmt
-from qinspect.gui import pooling as pools
 from qinspect.gui.axes import Axis, number, plain
 from qinspect.gui.colours import Kind, Look, limits
 from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.plots import ZOOM_HINT, Plot
-from qinspect.gui.pooling import Crop, crop
+from qinspect.gui.pooling import Crop, Pool, crop, pooled
 from qinspect.gui.strips import Strip
 from qinspect.gui.views.plot_view import PlotView, choice, toggle
 from qinspect.session import Inspection
@@ -41,7 +40,7 @@ class Parameter:
     question: analysis.Question | None = None
     unit: str = ""
     look: Look = LOOK
-    pool: pools.Pool = pools.largest
+    pool: Pool = Pool.LARGEST
     pooled: str = "the largest"
 
 
@@ -53,12 +52,12 @@ PARAMETERS = (
     Parameter("minimum", "minimum"),
     Parameter("range", "range"),
     Parameter("step", "step"),
-    Parameter("SQNR", "sqnr_db", _ERRORS, "dB", pool=pools.least, pooled="the least"),
+    Parameter("SQNR", "sqnr_db", _ERRORS, "dB", pool=Pool.LEAST, pooled="the least"),
     Parameter("RMSE", "rmse", _ERRORS),
     Parameter("largest error", "max_error", _ERRORS),
     Parameter("clipped weights", "clipped", _ERRORS, look=_COUNT),
-    Parameter("codes used", "used", _CODES, pool=pools.least, pooled="the least"),
-    Parameter("entropy", "entropy", _CODES, "bits", pool=pools.least, pooled="the least"),
+    Parameter("codes used", "used", _CODES, pool=Pool.LEAST, pooled="the least"),
+    Parameter("entropy", "entropy", _CODES, "bits", pool=Pool.LEAST, pooled="the least"),
 )  # fmt: skip
 
 
@@ -172,7 +171,8 @@ class ScalesView(PlotView):
             return crop(values, view, per_pixel, stretch=stretch, pool=parameter.pool)
 
         # As pooled as in a picture of the whole, which pooling makes brighter than single groups are.
-        overview, _ = parameter.pool(values, *(-(-size // OVERVIEW) for size in values.shape))
+        rows, cols = (-(-size // OVERVIEW) for size in values.shape)
+        overview = pooled(values, rows, cols, parameter.pool)
         shape = round(values.shape[0] * stretch), values.shape[1]
         self.map.show_matrix(shape, source, overview, keep=keep)
         self._say_pooling()
