@@ -145,7 +145,7 @@ def measure(request: Request, token: Token | None = None) -> LayerReport:
     except QInspectError as error:
         located = error.within(path=request.checkpoint.path, tensor=request.info.name)
         return LayerReport(request.info, request.scheme, None, error=str(located))
-    case = Case(request.info.shape, _scheme_of(request, packed), metrics, low, high, _sample(weights))
+    case = Case(request.info.shape, _scheme_of(request, packed), metrics, low, high, _sample(weights), weights)
     return LayerReport(request.info, case.scheme, metrics, find(case), limits=_limits(case), weighted_sqnr_db=weighted)
 
 
@@ -214,7 +214,8 @@ def inspect(request: Request, *, preview: bool = False, token: Token | None = No
         scheme = _scheme_of(request, packed)
         quantized = packed if packed is not None else scheme.quantize(weights, token=token)
         metrics, low, high = _figures(request, weights, quantized, token)
-        case = Case(quantized.shape, scheme, metrics, low, high, _sample(weights))
+        whole = weights if part == 1 else None
+        case = Case(quantized.shape, scheme, metrics, low, high, _sample(weights), whole)
         subject = analysis.Subject(quantized, weights, (low, high), metrics.max_error)
         return Inspection(
             request.info, scheme, subject, metrics, find(case), _limits(case),

@@ -1,5 +1,7 @@
 """Findings: each rule on a layer made for it, and none on ordinary weights."""
 
+import dataclasses
+import itertools
 import json
 import math
 
@@ -10,7 +12,7 @@ import pytest
 from qinspect.findings import RULES, SEVERITIES, Case, find
 from qinspect.quant import engine
 from qinspect.quant.metrics import without_reference
-from qinspect.quant.scheme import QTensor, make_scheme
+from qinspect.quant.scheme import QTensor, make_scheme, registry
 
 
 def gaussian(*shape, std=0.02, seed=0):
@@ -20,7 +22,7 @@ def gaussian(*shape, std=0.02, seed=0):
 def findings(w, scheme):
     low, high = engine.extremes(w)
     rows = w[:: max(1, w.size >> 18)] if np.ndim(w) > 1 else w
-    return find(Case(w.shape, scheme, scheme.measure(w), low, high, rows))
+    return find(Case(w.shape, scheme, scheme.measure(w), low, high, rows, w))
 
 
 def the(w, scheme, rule):
@@ -208,6 +210,114 @@ def rounded(w, bits, axis=None):
 
 def gain_db(w, before, after):
     return 10 * math.log10(np.square(before - w).mean() / np.square(after - w).mean())
+
+
+class TestOutlierInAGroup:
+    GROUPED = (
+        make_scheme("base11"),
+        make_scheme("symmetric", bits=4, granularity="group", group_size=64),
+        make_scheme("normal_float"),
+        make_scheme("fp4"),
+        make_scheme("symmetric_n", granularity="group", group_size=128),
+    )
+
+    @pytest.mark.parametrize("scheme", GROUPED, ids=lambda scheme: scheme.label)
+    def test_one_weight_is_named_with_what_helps(self, scheme):
+        w = gaussian(256, 1024)
+        w[77, 500] = 1.5
+        finding = the(w, scheme, "outlier")
+        assert finding.text.startswith("The weight 1.5 (row 77, column 500) is ")
+        size = scheme.group_size
+        group = w[77:78, 500 // size * size : (500 // size + 1) * size]
+        rest = np.delete(group, 500 % size)
+        assert f"is {1.5 / np.sqrt(np.square(rest, dtype=np.float64).mean()):.0f} times the RMS" in finding.text
+        # What it makes of the layer's error, and what is gained, from decoding both ways.
+        noise = {}
+        for part, weights, chosen in (
+            ("group", group, scheme),
+            ("layer", w, scheme),
+            ("finer", group, dataclasses.replace(scheme, group_size=size // 4)),
+        ):
+            decoded = chosen.dequantize(chosen.quantize(weights)).astype(np.float64)
+            noise[part] = np.square(decoded - weights).sum()
+        assert f"and their error {noise['group'] / noise['layer']:.1%} of the layer's" in finding.text
+        assert f"groups of {size // 4} {10 * np.log10(noise['group'] / noise['finer']):.1f} dB" in finding.remedy
+
+    def test_a_channel(self):
+        w = gaussian(64, 500)
+        w[3, 7] = -2
+        finding = the(w, make_scheme("symmetric", granularity="channel"), "outlier")
+        assert finding.severity == "warning"
+        assert finding.text.startswith("The weight -2 (row 3, column 7) is 97 times")
+
+    def test_kernels_are_found_in_flattened_rows(self):
+        w = gaussian(32, 16, 3, 3)
+        w[5, 6, 1, 2] = 3
+        finding = the(w, make_scheme("base11", group_size=72), "outlier")
+        assert f"(row 5, column {6 * 9 + 5})" in finding.text
+
+    def test_it_is_no_warning_where_the_layer_hardly_notices(self):
+        w = gaussian(1024, 1024)
+        w[9, 9] = 0.5
+        assert the(w, make_scheme("base11"), "outlier").severity == "info"
+
+    def test_groups_of_different_sizes_have_none(self):
+        w = gaussian(64, 512)
+        w[7] *= 30
+        assert "outlier" not in [finding.rule for finding in findings(w, make_scheme("base11"))]
+
+    def test_without_the_weights_nothing_is_said(self):
+        w, scheme = gaussian(64, 512), make_scheme("base11")
+        w[7, 7] = 3
+        assert "outlier" not in [f.rule for f in find(Case(w.shape, scheme, scheme.measure(w), -1, 3))]
+
+
+def sensible(cls):
+    """Settings that someone may choose for Gaussian weights: three bits or more, every calibration."""
+    values = {
+        "group_size": (32, 128), "axis": (0,), "levels": (8, 11, 16, 100), "percentile": (99.9,),
+        "bits": (3, 4, 8), "param_dtype": ("float32",),
+    }  # fmt: skip
+    named = [values.get(p.name) or p.choices for p in cls.parameters()]
+    for chosen in itertools.product(*named):
+        scheme = cls(**dict(zip((p.name for p in cls.parameters()), chosen, strict=True)))
+        idle = set(cls.parameters()) - set(scheme.active_parameters())
+        if all(getattr(scheme, p.name) == (values.get(p.name) or p.choices)[0] for p in idle):
+            yield scheme
+
+
+TRUE = {
+    ("sentinel", "unused-codes"): "that is its fault",
+    ("percentile", "clipped"): "with many levels, cutting off 0.1 % costs more than it gains",
+    ("minmax", "no-better-than-zeros"): "ternary by the largest weight makes nearly everything zero",
+}
+
+
+@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("shape", [(64, 768), (256, 32), (16, 3, 5, 5)], ids=str)
+def test_gaussian_weights_have_no_findings_under_any_scheme_and_calibration(name, shape):
+    w = gaussian(*shape, seed=1)
+    wrong = {
+        (scheme.label, finding.rule): finding.text
+        for scheme in sensible(registry[name])
+        for finding in findings(w, scheme)
+        if finding.severity != "info"
+        and finding.rule != "group-size"  # of the row, whatever the weights
+        and not {(name, finding.rule), (getattr(scheme, "calibration", ""), finding.rule)} & set(TRUE)
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "remedy"),
+    [
+        (make_scheme("symmetric", calibration="percentile", percentile=99), "Raise the percentile"),
+        (make_scheme("asymmetric", bits=16, param_dtype="float16"), "Choose param_dtype=float32"),
+    ],
+)
+def test_the_remedy_for_clipping_is_what_caused_it(scheme, remedy):
+    finding = the(gaussian(64, 768, seed=1), scheme, "clipped")
+    assert finding.remedy.startswith(remedy)
 
 
 class TestRemedies:

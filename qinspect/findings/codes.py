@@ -90,7 +90,7 @@ def rounding(case: Case) -> Iterator[Finding]:
     ratio, size = m.rmse_per_step, math.prod(case.shape)
     # A step that exceeds the weights is told of by others; clipped weights are as well.
     small = ratio * 10 ** (m.sqnr_db / 20) < 0.5 if math.isfinite(m.sqnr_db) else True
-    if size < 1024 or small or m.sqnr_in_range_db - m.sqnr_db > 0.5:
+    if size < 1024 or small or case.scheme.n_codes < 3 or m.sqnr_in_range_db - m.sqnr_db > 0.5:
         return
     if ratio > 1.2 * PLAIN_ROUNDING:
         yield Finding(

@@ -10,7 +10,9 @@ from statistics import NormalDist
 import numpy as np
 
 from qinspect.findings.rule import Case, Finding, rule
-from qinspect.findings.trial import advice, gain_db, rows_of
+from qinspect.findings.trial import WORTH_DB, advice, gain_db, remedies, rows_of
+from qinspect.quant.layout import Layout
+from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import Scheme
 
 
@@ -43,8 +45,17 @@ def clipping(case: Case) -> Iterator[Finding]:
         yield Finding(
             "clipped", "warning",
             f"{m.clipped:.2%} of the weights lie beyond the end codes; that {costs}.",
-            "Widen the range, or use more groups.", cost if math.isfinite(cost) else None,
+            _wider(case.scheme), cost if math.isfinite(cost) else None,
         )  # fmt: skip
+
+
+def _wider(scheme: Scheme) -> str:
+    """What would cut fewer weights off."""
+    if getattr(scheme, "calibration", "") == "percentile":
+        return "Raise the percentile, or choose calibration=mse."
+    if getattr(scheme, "param_dtype", "float32") != "float32":
+        return f"Choose param_dtype=float32: rounded to {scheme.param_dtype}, parameters leave the extremes outside."  # type: ignore[attr-defined]
+    return "Widen the range, or use more groups."
 
 
 def _clips_by_choice(scheme: Scheme) -> bool:
@@ -158,6 +169,52 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
             f"energy{told}.",
             *(advice(case, remedy) if grave else (remedy, None)),
         )  # fmt: skip
+
+
+@rule
+def outlier_in_group(case: Case) -> Iterator[Finding]:
+    """One weight sets the step of its group, in a layer whose other groups are as usual."""
+    layout, size = case.scheme.layout(case.shape), math.prod(case.shape)
+    if layout.sets < 2 or not layout.local or _clips_by_choice(case.scheme) or case.whole is None or layout.run < 8:
+        return
+    spans = _spans(case.scheme, case.metrics.params)
+    at, usual = int(spans.argmax()), float(np.median(spans))
+    if not spans[at] > 3 * usual > 0:
+        return
+    group = _group(case.whole, layout, at)
+    largest = int(np.abs(group).argmax())
+    rest = float(np.sqrt(np.square(np.delete(group, largest), dtype=np.float64).mean()))
+    ratio = abs(float(group[0, largest])) / rest if rest else math.inf
+    if not max(12, 1.5 * _laplacian_extreme(size)) < ratio < math.inf:
+        return
+    row, column = at // layout.runs_per_row, at % layout.runs_per_row * layout.run + largest
+    now = case.scheme.measure(group)
+    share = now.noise / case.metrics.noise if case.metrics.noise > 0 else 0.0
+    yield Finding(
+        "outlier", "warning" if share > 0.05 else "info",
+        f"The weight {group[0, largest]:.4g} (row {row:,}, column {column:,}) is {ratio:.0f} times the RMS of the "
+        f"others in its group; it makes their step {spans[at] / usual:.0f} times the usual one, and their error "
+        f"{share:.1%} of the layer's.",
+        _in_group(case.scheme, group, now.sqnr_db),
+    )  # fmt: skip
+
+
+def _group(whole: Weights, layout: Layout, number: int) -> np.ndarray:
+    """The weights of a set that lies in one row, `[1, n]`."""
+    row, within = divmod(number, layout.runs_per_row)
+    values = whole[row : row + 1] if whole.ndim > 1 else whole[:]
+    start = within // layout.runs_per_line * layout.line + within % layout.runs_per_line * layout.run
+    end = min(start + layout.run, (within // layout.runs_per_line + 1) * layout.line)
+    return np.asarray(values, np.float32).reshape(1, -1)[:, start:end]
+
+
+def _in_group(scheme: Scheme, group: np.ndarray, now: float) -> str:
+    """What smaller groups and clipping gain over `now` dB for the weights of one group."""
+    tried = [(other.measure(group).sqnr_db - now, words) for words, other in remedies(scheme, group.shape)]
+    worth = sorted(((gain, words) for gain, words in tried if gain >= WORTH_DB), reverse=True)
+    if not worth:
+        return "Neither smaller groups nor clipping gain anything: the weight itself is most of this group."
+    return f"Measured in this group: {'; '.join(f'{words} {gain:.1f} dB' for gain, words in worth)}."
 
 
 def _spans(scheme: Scheme, params: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qinspect.quant.lazy import Weights
 from qinspect.quant.metrics import Metrics
 from qinspect.quant.scheme import Scheme
 
@@ -33,7 +34,8 @@ class Finding:
 class Case:
     """What a rule may look at: a layer of this shape, with weights in `low`…`high`, measured under a scheme.
 
-    `weights` are some whole rows of it (of a vector, all), where they are known.
+    `weights` are some whole rows of it (of a vector, all), where they are known; `whole` is all of it, for reading a
+    few rows.
     """
 
     shape: tuple[int, ...]
@@ -42,6 +44,7 @@ class Case:
     low: float
     high: float
     weights: np.ndarray | None = None
+    whole: Weights | None = None
 
 
 Rule = Callable[[Case], Iterator[Finding]]

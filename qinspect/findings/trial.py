@@ -61,7 +61,7 @@ def _unseen(case: Case, other: Scheme, seen: float) -> float:
 
 def advice(case: Case, otherwise: str) -> tuple[str, float | None]:
     """Finer parameters and clipping, with what each gains; the largest gain. `otherwise` where none is worth it."""
-    tried = [(gain_db(case, scheme), words, scheme) for words, scheme in _remedies(case)]
+    tried = [(gain_db(case, scheme), words, scheme) for words, scheme in remedies(case.scheme, case.shape)]
     worth = sorted((entry for entry in tried if entry[0] >= WORTH_DB), key=lambda entry: -entry[0])
     if not worth:
         return otherwise, None
@@ -74,9 +74,10 @@ def advice(case: Case, otherwise: str) -> tuple[str, float | None]:
     return f"Measured gains: {text}.", worth[0][0]
 
 
-def _remedies(case: Case) -> Iterator[tuple[str, Scheme]]:
-    scheme: Any = case.scheme  # with fields that not every scheme has
-    rows, cols = matrix_shape(case.shape)
+def remedies(chosen: Scheme, shape: tuple[int, ...]) -> Iterator[tuple[str, Scheme]]:
+    """Finer parameters and clipping, each in words, for a tensor of `shape`."""
+    scheme: Any = chosen  # with fields that not every scheme has
+    rows, cols = matrix_shape(shape)
     names = {parameter.name: parameter for parameter in scheme.parameters()}
     size = finer_size(scheme, cols)
     if "granularity" in names:
