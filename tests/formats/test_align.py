@@ -1,11 +1,14 @@
 """GGUF files beside the Hugging Face files that they are made from: names, rows of heads, experts, either way round."""
 
+import json
+
 import gguf
 import numpy as np
 import pytest
 import safetensors.numpy
 from gguf import GGMLQuantizationType
 
+from qinspect.cli import main
 from qinspect.compare import match
 from qinspect.formats.align import align
 from qinspect.formats.open import open_checkpoint
@@ -117,6 +120,15 @@ class TestOriginalsOfAFile:
         packed, original = files
         aligned = align(original, packed)
         assert align(aligned, packed) is aligned
+
+
+def test_the_command_line_compares_them(files, capsys):
+    packed, original = files
+    assert main(["compare", str(original.path), str(packed.path), "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert {layer["name"] for layer in compared["layers"]} == {info.name for info in original.infos}
+    assert compared["only_a"] == []
+    assert compared["total"]["sqnr_db"] > 40
 
 
 class TestAFileAsOriginal:

@@ -110,6 +110,39 @@ def test_every_format_has_a_fixture():
     assert {kind.title for kind in registry} == titles
 
 
+def test_the_documentation_names_every_format():
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    for kind in registry:
+        assert kind.title in page or kind.name == "scaled"
+
+
+def test_scales_that_are_powers_of_two(tmp_path):
+    """MXFP8: E4M3 codes, and bytes that are exponents plus 127 for 32 weights."""
+    rng = np.random.default_rng(1)
+    codes = torch.from_numpy(rng.standard_normal((4, 64)).astype(np.float32)).to(torch.float8_e4m3fn)
+    scales = torch.from_numpy(rng.integers(120, 130, (4, 2), np.uint8))
+    safetensors.torch.save_file({"w": codes, "w_scale": scales}, tmp_path / "model.safetensors")
+    known = codes.float().numpy() * np.repeat(2.0 ** (scales.numpy().astype(np.float32) - 127), 32, axis=1)
+    with open_checkpoint(tmp_path) as checkpoint:
+        np.testing.assert_array_equal(decoded(checkpoint.load("w")), known)
+
+
+def test_scales_of_scales(tmp_path):
+    """NVFP4 of ModelOpt: E2M1 codes two to a byte, E4M3 scales for 16 weights, times one for all."""
+    rng = np.random.default_rng(2)
+    codes = torch.from_numpy(rng.integers(0, 256, (4, 32), np.uint8))
+    scales = torch.from_numpy(rng.random((4, 4)).astype(np.float32)).to(torch.float8_e4m3fn)
+    whole = torch.tensor(0.37)
+    arrays = {"fc.weight": codes, "fc.weight_scale": scales, "fc.weight_scale_2": whole}
+    safetensors.torch.save_file(arrays, tmp_path / "model.safetensors")
+    levels = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    patterns = np.stack([codes.numpy() & 15, codes.numpy() >> 4], axis=-1).reshape(4, 64)
+    values = np.where(patterns > 7, -levels[patterns & 7], levels[patterns & 7])
+    known = values * np.repeat(scales.float().numpy() * whole.numpy(), 16, axis=1)
+    with open_checkpoint(tmp_path) as checkpoint:
+        np.testing.assert_array_equal(decoded(checkpoint.load("fc.weight")), known)
+
+
 # What is not as it should be.
 
 

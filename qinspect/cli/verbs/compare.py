@@ -12,6 +12,7 @@ from qinspect import report
 from qinspect.cli.verb import Verb, add_json
 from qinspect.compare import Difference, Matching, differences, match
 from qinspect.errors import FormatError, printable
+from qinspect.formats.align import align
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.metrics import decibels
@@ -32,7 +33,7 @@ class Compare(Verb):
 
     def run(self, args: argparse.Namespace) -> int:
         """1 if a tensor could not be compared, or none has its like."""
-        with open_checkpoint(args.a) as a, open_checkpoint(args.b) as b:
+        with open_checkpoint(args.a) as a, align(open_checkpoint(args.b), a) as b:
             matching = match(a, b)
             with report.progress("comparing") as token:
                 found = list(differences(a, b, matching.pairs, token))
