@@ -19,7 +19,8 @@ from qinspect.quant.scheme import Scheme
 @rule
 def range_floor(case: Case) -> Iterator[Finding]:
     """Base-N groups narrower than the smallest range that is stored."""
-    from qinspect.quant.schemes.base_n import RANGE_FLOOR, BaseN
+    from qinspect.quant.rule import RANGE_FLOOR
+    from qinspect.quant.schemes.base_n import BaseN
 
     if not isinstance(case.scheme, BaseN) or case.low == case.high:
         return

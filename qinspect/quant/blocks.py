@@ -109,10 +109,14 @@ class Matrix:
         self._array: Weights = array.reshape(1, -1) if isinstance(array, np.ndarray) and array.ndim < 2 else array
 
     def block(self, start: int, stop: int) -> np.ndarray:
-        """Rows `start`…`stop` as a C-contiguous float32 matrix."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            part = np.ascontiguousarray(self._array[start:stop], dtype=np.float32)
-        return part.reshape(stop - start, self.cols)
+        """Rows `start`…`stop` as a C-contiguous float32 matrix, read-only: kernels are compiled for no other."""
+        part = self._array[start:stop]
+        if part.dtype != np.float32 or not part.flags.c_contiguous:
+            with np.errstate(over="ignore", invalid="ignore"):
+                part = np.ascontiguousarray(part, dtype=np.float32)
+        part = part.reshape(stop - start, self.cols)
+        part.flags.writeable = False
+        return part
 
 
 def _is_float(dtype: np.dtype) -> bool:

@@ -12,16 +12,16 @@ from qinspect.quant.scheme import Grid, Scheme
 
 def encode(scheme: Scheme, x: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:
     """The codes of a block of rows, less the lowest code, in this thread's scratch memory."""
-    found = scratch("codes", x.size, scheme.code_dtype).reshape(x.shape)
+    found = scratch("codes", x.size, scheme.code_dtype)
     low, high = scheme.code_range
-    line, run = layout.line, layout.run
+    block = x.reshape(-1), 0, x.size, layout.line, layout.run, first
     if grid.table is None:
-        kernels.encode_affine(x, line, run, first, grid.scale, grid.zero, grid.offset, low, high, found)
+        kernels.encode_affine(*block, grid.scale, grid.zero, grid.offset, low, high, found)
     elif grid.even:
-        kernels.encode_linear(x, line, run, first, grid.scale, grid.offset, high, found)
+        kernels.encode_linear(*block, grid.scale, grid.offset, high, found)
     else:
-        kernels.encode_nearest(x, line, run, first, grid.scale, grid.offset, boundaries(grid.table), found)
-    return found
+        kernels.encode_nearest(*block, grid.scale, grid.offset, boundaries(grid.table), found)
+    return found.reshape(x.shape)
 
 
 def boundaries(table: np.ndarray) -> np.ndarray:
@@ -38,11 +38,11 @@ def boundaries(table: np.ndarray) -> np.ndarray:
 
 def decode(scheme: Scheme, found: np.ndarray, layout: Layout, first: int, grid: Grid, out: np.ndarray) -> None:
     """The inverse: what the codes of a block stand for."""
-    line, run = layout.line, layout.run
+    block = found.reshape(-1), found.size, layout.line, layout.run, first
+    values = out.reshape(-1)
     if grid.table is None:
-        low = scheme.code_range[0]
-        kernels.decode_affine(found, line, run, first, grid.scale, grid.zero, grid.offset, low, out)
+        kernels.decode_affine(*block, grid.scale, grid.zero, grid.offset, scheme.code_range[0], values)
     elif grid.even:
-        kernels.decode_linear(found, line, run, first, grid.scale, grid.offset, grid.table.size - 1, out)
+        kernels.decode_linear(*block, grid.scale, grid.offset, grid.table.size - 1, values)
     else:
-        kernels.decode_table(found, line, run, first, grid.scale, grid.offset, grid.table, out)
+        kernels.decode_table(*block, grid.scale, grid.offset, grid.table, values)

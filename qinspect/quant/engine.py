@@ -19,6 +19,7 @@ from qinspect.errors import SchemeError
 from qinspect.quant import error_kernels, metrics
 from qinspect.quant.blocks import Matrix, map_blocks, scratch
 from qinspect.quant.fitting import Fitted
+from qinspect.quant.fused import Fused
 from qinspect.quant.layout import Layout
 from qinspect.quant.packing import DigitPacking
 from qinspect.quant.sample import TensorSample, column_weights, over_weights, run_ranges
@@ -35,9 +36,12 @@ def quantize(scheme: Scheme, w: Any, token: Token | None = None, importance: Any
     data = arrays.pop("data")
     fitted = Fitted(scheme, matrix, arrays, token, column_weights(importance, matrix.shape))
 
+    fused = Fused(scheme, fitted.layout, arrays) if Fused.takes(scheme, fitted.layout) else None
+
     def work(start: int, stop: int) -> None:
-        codes = fitted.encode(start, stop)[1]
-        scheme.packing.pack(codes, fitted.layout, data[start:stop])
+        x, out = matrix.block(start, stop), data[start:stop]
+        if fused is None or not fused.quantize(x, start, out):
+            scheme.packing.pack(fitted.encode(x, start)[0], fitted.layout, out)
 
     over_weights(work, matrix, fitted.token)
     return QTensor(scheme, matrix.shape, data, arrays)
@@ -50,10 +54,18 @@ def measure(scheme: Scheme, w: Any, token: Token | None = None, importance: Any 
     stored = scheme.stored(matrix.shape)
     arrays = {name: np.empty(stored[name][1], stored[name][0]) for name in scheme.param_names}
     fitted = Fitted(scheme, matrix, arrays, token, column_weights(importance, matrix.shape))
+    fused = Fused(scheme, layout, arrays) if Fused.takes(scheme, layout) else None
     counts = _Counts(scheme)
 
     def work(start: int, stop: int) -> np.ndarray:
-        x, codes, grid = fitted.encode(start, stop)
+        x = matrix.block(start, stop)
+        if fused is not None:
+            found = counts.none()
+            sums = fused.measure(x, start, found)
+            if sums is not None:
+                counts.take(found)
+                return sums
+        codes, grid = fitted.encode(x, start)
         counts.add(codes)
         return _errors(scheme, x, codes, layout, layout.first_run(start), grid)
 
@@ -257,11 +269,11 @@ class _Stored:
 
 def _errors(scheme: Scheme, x: np.ndarray, found: np.ndarray, layout: Layout, first: int, grid: Grid) -> np.ndarray:
     """`metrics.SUMS` of one block."""
-    decoded = scratch("decoded", x.size, np.dtype(np.float32)).reshape(x.shape)
-    scheme.decode(found, layout, first, grid, decoded)
+    decoded = scratch("decoded", x.size, np.dtype(np.float32))
+    scheme.decode(found, layout, first, grid, decoded.reshape(x.shape))
     sums = np.zeros(len(metrics.SUMS))
-    ends = run_ranges(x, layout)
-    error_kernels.error_sums(x, decoded, layout.line, layout.run, first, grid.step, grid.low, grid.high, *ends, sums)
+    weights = x.reshape(-1), decoded, 0, x.size, layout.strip, layout.line, layout.run, first
+    error_kernels.error_sums(*weights, grid.step, grid.low, grid.high, *run_ranges(x, layout), sums)
     return sums
 
 
@@ -274,8 +286,17 @@ class _Counts:
 
     def add(self, found: np.ndarray) -> None:
         """Count the codes of one block, on any thread."""
-        counts = np.zeros_like(self.total)
-        error_kernels.count_codes(found, counts)
+        counts = self.none()
+        tables = scratch("tables", error_kernels.TABLES, np.uint32)
+        error_kernels.count_codes(found.reshape(-1), found.size, counts, tables)
+        self.take(counts)
+
+    def none(self) -> np.ndarray:
+        """Where the codes of a block can be counted."""
+        return np.zeros_like(self.total)
+
+    def take(self, counts: np.ndarray) -> None:
+        """Add the counts of a block, on any thread."""
         with self._lock:
             self.total += counts
 

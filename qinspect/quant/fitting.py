@@ -54,13 +54,12 @@ class Fitted:
         for name, array in self._learned.items():
             self._arrays[name][...] = array
 
-    def encode(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Grid]:
-        """A block of rows: the weights, their codes (in scratch memory), and the grid of its sets."""
-        x = self.matrix.block(start, stop)
+    def encode(self, x: np.ndarray, start: int) -> tuple[np.ndarray, Grid]:
+        """The codes (in scratch memory) of a block of rows, of which `start` is the first, and the grid of its sets."""
         grid = self._grid or self._calibrated(
             BlockSample(x, self.layout, self._weight), start * self.layout.runs_per_row
         )
-        return x, encode(self.scheme, x, self.layout, self.layout.first_run(start), grid), grid
+        return encode(self.scheme, x, self.layout, self.layout.first_run(start), grid), grid
 
     def _calibrated(self, sample: Sample, first: int) -> Grid:
         return self._fit(*ranges(self.scheme, sample), first)

@@ -20,6 +20,9 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 WIDTH = 8
 """How many lanes there are."""
 
+BYTES = 32
+"""How many bytes `count_equal` has."""
+
 _INDEX = ir.IntType(32)
 _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.uint32: ir.IntType(32)}
 
@@ -63,55 +66,39 @@ def _place(context: Any, builder: Any, sign: Any, args: Any, number: int, kind: 
 
 @intrinsic
 def load(_: Any, array: Any, at: Any) -> Any:
-    """Eight entries of a float32, float64 or uint32 array."""
-    lanes = _OF[array.dtype]
+    """Eight entries of a vector; uint8 and uint16 become words."""
 
     def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
-        kind = _vector(_ELEMENTS[lanes.element])
-        return builder.load(_place(context, builder, sign, args, 0, kind), align=1)
+        held = builder.load(_place(context, builder, sign, args, 0, _vector(_entry(array))), align=1)
+        return _as_word(builder, held)
 
-    return lanes(array, at), code
+    return _lanes_of(array)(array, at), code
 
 
 @intrinsic
 def load_some(_: Any, array: Any, at: Any, count: Any) -> Any:
-    """`count` entries of such an array, 1 to 7, and the last of them again in the lanes that are left."""
-    lanes = _OF[array.dtype]
+    """`count` entries of such a vector, 1 to 7, and the last of them again in the lanes that are left."""
 
     def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
         held = context.make_array(sign.args[0])(context, builder, args[0])
         last = builder.sub(args[2], ir.Constant(args[2].type, 1))
-        value = ir.Constant(_vector(_ELEMENTS[lanes.element]), ir.Undefined)
+        value = ir.Constant(_vector(_entry(array)), ir.Undefined)
         for lane in range(WIDTH):
             number = ir.Constant(args[2].type, lane)
             number = builder.select(builder.icmp_signed("<", number, last), number, last)
             entry = builder.load(builder.gep(held.data, [builder.add(args[1], number)]))
             value = builder.insert_element(value, entry, ir.Constant(_INDEX, lane))
-        return value
+        return _as_word(builder, value)
 
-    return lanes(array, at, at), code
-
-
-@intrinsic
-def load_codes(_: Any, array: Any, at: Any) -> Any:
-    """Eight entries of a uint8 or uint16 array, as words."""
-
-    def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
-        narrow = _vector(ir.IntType(array.dtype.bitwidth))
-        held = builder.load(_place(context, builder, sign, args, 0, narrow), align=1)
-        return builder.zext(held, _vector(_INDEX))
-
-    return WORDS(array, at), code
+    return _lanes_of(array)(array, at, at), code
 
 
 @intrinsic
 def put(_: Any, array: Any, at: Any, lanes: Any) -> Any:
-    """Store into eight entries of an array; of words its type keeps the low bits."""
+    """Store into eight entries of such a vector; of words its type keeps the low bits."""
 
     def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
-        value = args[2]
-        if lanes.element == types.uint32 and array.dtype.bitwidth < 32:
-            value = builder.trunc(value, _vector(ir.IntType(array.dtype.bitwidth)))
+        value = _as_entry(builder, args[2], array)
         builder.store(value, _place(context, builder, sign, args, 0, value.type), align=1)
         return context.get_dummy_value()
 
@@ -119,9 +106,52 @@ def put(_: Any, array: Any, at: Any, lanes: Any) -> Any:
 
 
 @intrinsic
-def lane(_: Any, lanes: Any, number: Any) -> Any:
-    """One of them."""
-    return lanes.element(lanes, number), lambda context, builder, sign, args: builder.extract_element(*args)
+def put_some(_: Any, array: Any, at: Any, count: Any, lanes: Any) -> Any:
+    """Store the first `count` lanes, 1 to 7."""
+
+    def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
+        value = _as_entry(builder, args[3], array)
+        held = context.make_array(sign.args[0])(context, builder, args[0])
+        # The last lane that is to be stored goes where it belongs, and those after it go there before it.
+        last = builder.sub(args[2], ir.Constant(args[2].type, 1))
+        for lane in reversed(range(WIDTH)):
+            number = ir.Constant(args[2].type, lane)
+            number = builder.select(builder.icmp_signed("<", number, last), number, last)
+            entry = builder.extract_element(value, ir.Constant(_INDEX, lane))
+            builder.store(entry, builder.gep(held.data, [builder.add(args[1], number)]))
+        return context.get_dummy_value()
+
+    return types.void(array, at, at, lanes), code
+
+
+def _entry(array: Any) -> Any:
+    """The compiler's type of an array's entries."""
+    return _ELEMENTS.get(array.dtype) or ir.IntType(array.dtype.bitwidth)
+
+
+def _lanes_of(array: Any) -> Lanes:
+    return _OF.get(array.dtype, WORDS)
+
+
+def _as_word(builder: Any, value: Any) -> Any:
+    narrow = isinstance(value.type.element, ir.IntType) and value.type.element.width < 32
+    return builder.zext(value, _vector(_INDEX)) if narrow else value
+
+
+def _as_entry(builder: Any, value: Any, array: Any) -> Any:
+    narrow = isinstance(value.type.element, ir.IntType) and array.dtype.bitwidth < 32
+    return builder.trunc(value, _vector(_entry(array))) if narrow else value
+
+
+@intrinsic
+def put_pattern(_: Any, array: Any, at: Any, pattern: Any) -> Any:
+    """Set an entry of a float32 array to the number with this pattern (uint32)."""
+
+    def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
+        builder.store(args[2], _place(context, builder, sign, args, 0, _INDEX), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, at, types.uint32), code
 
 
 @intrinsic
@@ -159,6 +189,24 @@ def stretch4(_: Any, array: Any, at: Any, table: Any, entry: Any, scale: Any, of
     return types.void(array, at, table, entry, types.float32, types.float32), code
 
 
+@intrinsic
+def count_equal(_: Any, tallies: Any, at: Any, codes: Any, begin: Any, code: Any) -> Any:
+    """To each of `BYTES` bytes of `tallies` from `at` on, add how many of eight codes are `code`, `BYTES` apart."""
+    vector = _vector(ir.IntType(8), BYTES)
+
+    def emit(context: Any, builder: Any, sign: Any, args: Any) -> Any:
+        place = _place(context, builder, sign, args, 0, vector)
+        sum_, wanted = builder.load(place, align=1), _splat(builder, args[4], BYTES)
+        for row in range(8):
+            first = builder.add(args[3], ir.Constant(args[3].type, row * BYTES))
+            found = builder.load(_place(context, builder, sign, [*args[:3], first], 2, vector), align=1)
+            sum_ = builder.sub(sum_, builder.sext(builder.icmp_unsigned("==", found, wanted), vector))
+        builder.store(sum_, place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(tallies, at, codes, begin, types.uint8), emit
+
+
 # Arithmetic.
 
 
@@ -182,8 +230,8 @@ def _both(x: Any, y: Any) -> tuple[Lanes, Any, Any] | None:
     return lanes, first, second
 
 
-def _spread(builder: Any, sign: Any, args: Any) -> list[Any]:
-    return [v if isinstance(t, Lanes) else _splat(builder, v) for v, t in zip(args, sign.args, strict=True)]
+def _spread(builder: Any, kinds: Any, args: Any) -> list[Any]:
+    return [v if isinstance(t, Lanes) else _splat(builder, v) for v, t in zip(args, kinds, strict=True)]
 
 
 def _operator(symbol: Any, floats: str, words: str) -> None:
@@ -197,7 +245,7 @@ def _operator(symbol: Any, floats: str, words: str) -> None:
 
     def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
         name = floats if _is_float(sign.return_type) else words
-        return getattr(builder, name)(*_spread(builder, sign, args))
+        return getattr(builder, name)(*_spread(builder, sign.args, args))
 
     for pair in ((Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
         lower_builtin(symbol, *pair)(code)
@@ -208,6 +256,7 @@ _operator(operator.sub, "fsub", "sub")
 _operator(operator.mul, "fmul", "mul")
 _operator(operator.truediv, "fdiv", "udiv")
 _operator(operator.and_, "", "and_")
+_operator(operator.or_, "", "or_")
 _operator(operator.rshift, "", "lshr")
 
 
@@ -220,7 +269,7 @@ def _chosen(comparison: Callable[..., Any]) -> Any:
             return None
 
         def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
-            a, b = _spread(builder, sign, args)
+            a, b = _spread(builder, sign.args, args)
             return builder.select(comparison(builder, _is_float(sign.return_type), a, b), a, b)
 
         return found[0](*found[1:]), code
@@ -274,9 +323,22 @@ def above(_: Any, x: Any, y: Any) -> Any:
     """1 where a float is larger than the other, or than the number `y`, else 0 (words)."""
 
     def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
-        return builder.zext(builder.fcmp_ordered(">", *_spread(builder, sign, args)), _vector(_INDEX))
+        return builder.zext(builder.fcmp_ordered(">", *_spread(builder, sign.args, args)), _vector(_INDEX))
 
     return WORDS(*(_both(x, y) or (None, x, y))[1:]), code
+
+
+@intrinsic
+def where_below(_: Any, x: Any, y: Any, then: Any, otherwise: Any) -> Any:
+    """`then` where `x` is less than the number `y`, else `otherwise`; compared as floats or as unsigned words."""
+
+    def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
+        a, b = _spread(builder, sign.args[:2], args[:2])
+        return builder.select(_less(builder, _is_float(x), a, b), *_spread(builder, sign.args[2:], args[2:]))
+
+    result = next(given for given in (then, otherwise) if isinstance(given, Lanes))
+    kinds = [given if isinstance(given, Lanes) else result.element for given in (then, otherwise)]
+    return result(x, x.element, *kinds), code
 
 
 @intrinsic

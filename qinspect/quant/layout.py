@@ -19,6 +19,9 @@ from enum import StrEnum
 
 from qinspect.errors import SchemeError
 
+STRIP = 1 << 13
+"""About how many weights are handled together: they and their codes stay in the cache nearest to a core."""
+
 
 class Granularity(StrEnum):
     """How many weights share one set of parameters."""
@@ -57,6 +60,11 @@ class Layout:
     def local(self) -> bool:
         """Whether every run has its own parameters, so that a block of rows can be encoded alone."""
         return self.sets == self.rows * self.runs_per_row
+
+    @property
+    def strip(self) -> int:
+        """Weights in as many whole rows, at least one, as are handled together."""
+        return self.cols * max(1, STRIP // max(1, self.cols))
 
     @property
     def ragged(self) -> int:

@@ -57,7 +57,7 @@ class BitPacking:
         elif self.bits == 16:
             out[...] = codes.astype("<u2", copy=False).view(np.uint8)
         else:
-            packing_kernels.pack_bits(codes, self.bits, out)
+            packing_kernels.pack_bits(codes.reshape(-1), *codes.shape, self.bits, out.reshape(-1), 0)
 
     def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Stored rows `[m, row bytes]` into codes `[m, cols]`."""
@@ -68,7 +68,8 @@ class BitPacking:
         elif self.bits == 16:
             out[...] = np.ascontiguousarray(data).view("<u2")
         else:
-            packing_kernels.unpack_bits(np.ascontiguousarray(data), self.bits, out)
+            found = np.ascontiguousarray(data).reshape(-1)
+            packing_kernels.unpack_bits(found, *out.shape, self.bits, out.reshape(-1))
 
     def places(self, layout: Layout, start: int, stop: int) -> Iterator[Place]:
         """As many codes together as fill whole bytes."""
@@ -202,14 +203,16 @@ class DigitPacking:
         """Codes `[m, cols]` uint8 into `out` `[m, groups, record]`."""
         from qinspect.quant import packing_kernels
 
-        packing_kernels.pack_digits(codes, layout.run, self.levels, self.digits, out.view("<u4"))
+        sizes = *codes.shape, layout.run, self.levels, self.digits
+        packing_kernels.pack_digits(codes.reshape(-1), *sizes, out.reshape(-1), 0)
 
     def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Stored records `[m, groups, record]` into codes `[m, cols]`; a word above `top_word` is a FormatError."""
         from qinspect.quant import packing_kernels
 
-        words = np.ascontiguousarray(data).view("<u4")
-        if not packing_kernels.unpack_digits(words, layout.run, self.digits, self.top_word, *_split(self.levels), out):
+        words = np.ascontiguousarray(data).view("<u4").reshape(-1)
+        sizes = *out.shape, layout.run, self.digits, self.top_word
+        if not packing_kernels.unpack_digits(words, *sizes, *_split(self.levels), out.reshape(-1)):
             raise self._corrupt(words)
 
     def places(self, layout: Layout, start: int, stop: int) -> Iterator[Place]:
@@ -227,10 +230,11 @@ class DigitPacking:
 
         if self.digits not in (8, 9) or grid.table is None:
             return False
-        words = np.ascontiguousarray(data).view("<u4")
+        words = np.ascontiguousarray(data).view("<u4").reshape(-1)
         table, (_, _, factor, shift) = _level_table(grid.table.tobytes()), _split(self.levels)
-        sizes = layout.run, self.digits, self.top_word
-        if not packing_kernels.decode_digits(words, *sizes, table, factor, shift, first, grid.scale, grid.offset, out):
+        sizes = *out.shape, layout.run, self.digits, self.top_word
+        sets = first, grid.scale, grid.offset
+        if not packing_kernels.decode_digits(words, *sizes, table, factor, shift, *sets, out.reshape(-1)):
             raise self._corrupt(words)
         return True
 

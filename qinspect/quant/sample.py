@@ -140,9 +140,8 @@ class _InOrder:
 
 def run_ranges(x: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest weight of every run of a block; raises NotFiniteError."""
-    patterns = np.empty((2, len(x) * layout.runs_per_row), np.uint32)
-    kernels.ranges(x, layout.line, layout.run, patterns[0], patterns[1])
-    values = patterns.view(np.float32)
+    values = np.empty((2, len(x) * layout.runs_per_row), np.float32)
+    kernels.ranges(x.reshape(-1), 0, x.size, layout.line, layout.run, *values)
     if not np.isfinite(values).all():
         raise NotFiniteError
     values += np.float32(0)  # −0 becomes 0

@@ -24,6 +24,7 @@ from qinspect.quant.lazy import Weights
 from qinspect.quant.metrics import Metrics
 from qinspect.quant.packing import Packing
 from qinspect.quant.parameter import Parameter
+from qinspect.quant.rule import Rule
 from qinspect.registry import Registry
 from qinspect.task import Token
 
@@ -148,9 +149,16 @@ class Scheme(ABC):
     def param_dtypes(self) -> dict[str, np.dtype]:
         """The parameter arrays that are stored, in order, with their types; each has the layout's `sets_shape`."""
 
-    @abstractmethod
+    @property
+    def rule(self) -> Rule | None:
+        """How parameters follow from ranges, if in one of the usual ways, which are fast; else there is `fit`."""
+        return None
+
     def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
         """Parameters, as stored, for sets whose weights lie in `low`…`high` (float32, one entry a set)."""
+        if self.rule is None:
+            raise NotImplementedError(f"{type(self).__name__} has neither a rule nor a fit of its own")
+        return self.rule.fit(low, high)
 
     @abstractmethod
     def grid(self, params: Mapping[str, np.ndarray]) -> Grid:

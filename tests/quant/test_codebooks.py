@@ -24,7 +24,7 @@ FLOATS = st.floats(-100, 100, width=16)  # differences of these are exact in flo
 def encoded(x, table, scale=1.0, offset=0.0):
     codes = np.empty(x.shape, np.uint8)
     scales, offsets = np.full(1, scale, np.float32), np.full(1, offset, np.float32)
-    kernels.encode_nearest(x, x.size, x.size, 0, scales, offsets, codec.boundaries(table), codes)
+    kernels.encode_nearest(x, 0, x.size, x.size, x.size, 0, scales, offsets, codec.boundaries(table), codes)
     return codes
 
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from qinspect.quant.affine import Affine, as_scale
+from qinspect.quant.affine import Affine
 from qinspect.quant.parameter import calibration_param, param, percentile_param
+from qinspect.quant.rule import Rule
 from qinspect.quant.scheme import Grid
 
 
@@ -45,17 +46,10 @@ class Asymmetric(Affine):
             return {"scale": self.scale_dtype, "minimum": self.scale_dtype}
         return {"scale": self.scale_dtype, "zero_point": self.code_dtype}
 
-    def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
+    @property
+    def rule(self) -> Rule:
         """The ends of the range get the end codes."""
-        top = self.code_range[1]
-        if self.offset == "minimum":
-            minimum = low.astype(self.scale_dtype)
-            span = np.maximum(high - minimum.astype(np.float32), np.float32(0))
-            return {"scale": as_scale(span, top, self.scale_dtype), "minimum": minimum}
-        low, high = np.minimum(low, np.float32(0)), np.maximum(high, np.float32(0))
-        scale = as_scale(high - low, top, self.scale_dtype)
-        zero = np.clip(-np.rint(low / scale.astype(np.float32)), 0, top)
-        return {"scale": scale, "zero_point": zero.astype(self.code_dtype)}
+        return Rule(self.offset, self.code_range[1], self.scale_dtype, self.offset, self.code_dtype)
 
     def grid(self, params: Mapping[str, np.ndarray]) -> Grid:
         """Evenly spaced from the end that code 0 stands for."""

@@ -16,10 +16,8 @@ from qinspect.quant.affine import float_dtype
 from qinspect.quant.layout import Layout, per_group
 from qinspect.quant.packing import DigitPacking
 from qinspect.quant.parameter import calibration_param, param, percentile_param
+from qinspect.quant.rule import Rule
 from qinspect.quant.scheme import Grid, Scheme
-
-RANGE_FLOOR = 1e-5
-"""A group's range is never stored smaller than this; the detail of a group within it is lost."""
 
 
 @cache
@@ -74,12 +72,10 @@ class BaseN(Scheme):
         """`min_val` and `scale` a group."""
         return dict.fromkeys(("min_val", "scale"), float_dtype(self.param_dtype))
 
-    def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
+    @property
+    def rule(self) -> Rule:
         """Both ends are rounded to the parameters' type first; the range is floored at `RANGE_FLOOR`."""
-        dtype = float_dtype(self.param_dtype)
-        minimum, maximum = _stored(low, dtype), _stored(high, dtype)
-        scale = np.maximum(_float32(maximum) - _float32(minimum), np.float32(RANGE_FLOOR))
-        return {"min_val": minimum, "scale": _stored(scale, dtype)}
+        return Rule("range", self.levels - 1, float_dtype(self.param_dtype), "min_val")
 
     def grid(self, params: Mapping[str, np.ndarray]) -> Grid:
         """The table of levels, stretched over each group's range."""
@@ -88,16 +84,8 @@ class BaseN(Scheme):
         return Grid(scale, np.zeros_like(scale), minimum, step, minimum, minimum + scale, linear_table(self.levels))
 
 
-# numpy's conversions of half precision would be a tenth of the time it takes to quantize.
-
-
-def _stored(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    from qinspect.quant import half_kernels
-
-    return half_kernels.narrow(values) if dtype == np.float16 else values.astype(dtype)
-
-
 def _float32(array: np.ndarray) -> np.ndarray:
+    """numpy's own conversion of half precision would take a tenth of the time of decoding."""
     from qinspect.quant import half_kernels
 
     return half_kernels.widen(array) if array.dtype == np.float16 else array.astype(np.float32)

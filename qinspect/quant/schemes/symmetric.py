@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from qinspect.quant.affine import Affine, as_scale
+from qinspect.quant.affine import Affine
 from qinspect.quant.parameter import calibration_param, percentile_param
+from qinspect.quant.rule import Rule
 from qinspect.quant.scheme import Grid
 
 
@@ -35,9 +36,10 @@ class Symmetric(Affine):
         """`scale` alone."""
         return {"scale": self.scale_dtype}
 
-    def fit(self, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
+    @property
+    def rule(self) -> Rule:
         """The largest magnitude gets the highest code."""
-        return {"scale": as_scale(np.maximum(-low, high), self.code_range[1], self.scale_dtype)}
+        return Rule("largest", self.code_range[1], self.scale_dtype)
 
     def grid(self, params: Mapping[str, np.ndarray]) -> Grid:
         """Multiples of the scale."""
