@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from qinspect.analysis import histogram, scale_map
+from qinspect.analysis import CodeCounts, Subject, answer, scale_map
 from qinspect.errors import FormatError
 from qinspect.quant import codec, kernels
 from qinspect.quant.e2m1 import TABLE
@@ -116,13 +116,14 @@ class TestWhatViewsShow:
     def test_positions_between_uneven_levels(self):
         scheme = make_scheme("fp4", param_dtype="float32")
         w = np.float32([[-6, -5, 0, 0.25, 1, 5, 6]])
-        counts = histogram(scheme.quantize(w), w, (-0.5, 14.5), code_units=True).weights
+        found = answer(Subject(scheme.quantize(w), w, (-6, 6)), [CodeCounts()])[CodeCounts()]
+        counts = found.counts["original"]
         places = np.flatnonzero(counts) * 15 / counts.size - 0.5
         np.testing.assert_allclose(places, [0, 0.5, 7, 7.5, 9, 13.5, 14], atol=0.02)
 
     def test_no_step_where_levels_are_uneven(self):
         q = make_scheme("fp4").quantize(np.ones((2, 64)))
-        assert set(scale_map(q).values) == {"scale", "minimum"}
+        assert set(scale_map(q).values) == {"scale", "minimum", "range"}
         assert q.scheme.measure(np.ones((2, 64))).to_json()["rmse_per_step"] is None
 
 
