@@ -18,12 +18,14 @@ from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 from qinspect.registry import Registry
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 FLOATING = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 
 
 def is_unicode(name: str) -> bool:
     """Whether a name can be written down: JSON and pickles can hold halves of characters (surrogates)."""
-    return not any("\ud800" <= char <= "\udfff" for char in name)
+    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class TensorInfo:
     dtype: str
     nbytes: int
     qtype: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _NOTHING, compare=False)
 
     @cached_property
     def size(self) -> int:

@@ -26,6 +26,7 @@ _WINDOW = 1 << 16
 _LONGEST = 20
 """Bytes of a tag and a varint together, at most."""
 _FIXED = {FIXED64: 8, FIXED32: 4}
+_KINDS = (BYTES, VARINT, FIXED32, FIXED64)
 _U64 = (1 << 64) - 1
 
 
@@ -52,14 +53,14 @@ class Wire:
                 if tag > 127:
                     tag, i = _varint(held, i - 1)
                 kind, begin = tag & 7, base + i
+                if kind not in _KINDS:
+                    raise FormatError(f"at byte {at} there is no field of a protocol buffer")
                 if kind in _FIXED:
                     at = begin + _FIXED[kind]
                 else:
                     value, i = _varint(held, i) if held[i] > 127 else (held[i], i + 1)
                     begin = base + i
                     at = begin + value if kind == BYTES else begin
-                    if kind not in (BYTES, VARINT):
-                        raise FormatError(f"at byte {begin} there is no field of a protocol buffer")
                 if at > stop:
                     raise self._beyond(at, stop)
                 yield (tag >> 3, kind, value, 0) if kind == VARINT else (tag >> 3, kind, begin, at)
@@ -139,7 +140,7 @@ def begin_of(head: bytes) -> list[tuple[int, int]]:
         while at < len(head):
             tag, at = _varint(head, at)
             kind = tag & 7
-            if kind not in (VARINT, BYTES, *_FIXED) or not tag >> 3:
+            if kind not in _KINDS or not tag >> 3:
                 return []
             found.append((tag >> 3, kind))
             if kind in _FIXED:

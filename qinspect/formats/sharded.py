@@ -20,7 +20,7 @@ from qinspect.formats.stored import WatchedFile
 from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 
-_INDEX_LIMIT = 100_000_000
+_INDEX_LIMIT = 25_000_000
 
 
 class Sharded(Reader):
@@ -105,7 +105,7 @@ def _weight_map(path: Path) -> dict[str, str]:
         raise FormatError("this JSON file is too large for an index of shards", path=path)
     try:
         index = json.loads(file.at(0, file.nbytes).tobytes())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise FormatError(f"the index is not JSON ({error})", path=path) from error
     finally:
         file.close()

@@ -162,10 +162,14 @@ class _Walk:
         if isinstance(value, Object) and value.origin.startswith(_REBUILDS):
             self.visit_tensor(value, prefix, depth)
             return
+        if isinstance(value, list | tuple):
+            self.spend(len(value))
+            for index, part in enumerate(value):
+                if isinstance(part, _HOLDERS):
+                    self.visit(part, f"{prefix}{index}.", depth + 1)
+            return
         entries = _entries(value)
-        self.visited += 1 + (len(value) if isinstance(value, list | tuple) else len(entries))
-        if self.visited > MAX_OPCODES:  # no tree has so many, but one that shares its branches
-            raise FormatError("its pickle branches without end")
+        self.spend(len(entries))
         if prefix and {"state", "param_groups"} <= entries.keys():
             self.found.optimizers.append(prefix[:-1])
             return
@@ -176,6 +180,12 @@ class _Walk:
             name = key if isinstance(key, str) else key.text
             if isinstance(child, _HOLDERS):
                 self.visit(child, prefix if key == unwrapped else f"{prefix}{name}.", depth + 1)
+
+    def spend(self, parts: int) -> None:
+        """Count a container and its parts; only a tree that shares its branches has as many as are refused."""
+        self.visited += 4 + parts
+        if self.visited > MAX_OPCODES:
+            raise FormatError("its pickle branches without end")
 
     def note_attributes(self, value: Any, prefix: str) -> None:
         if isinstance(value, Object) and isinstance(value.state, dict):
@@ -309,7 +319,7 @@ def _is_module(value: Any) -> bool:
 def _entries(value: Any) -> dict[str | Key, Any]:
     """The named parts of anything that may hold tensors; none of a tensor, a number or an unknown object."""
     if isinstance(value, list | tuple):
-        return {str(index): part for index, part in enumerate(value) if isinstance(part, _HOLDERS)}
+        return {str(index): part for index, part in enumerate(value)}
     if not _is_module(value):
         return _items(value)
     state = value.state

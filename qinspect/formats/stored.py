@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from qinspect.formats.checkpoint import Checkpoint, TensorInfo, is_unicode
 from qinspect.formats.dtypes import bits, numpy_dtype, unpacked
 from qinspect.quant.lazy import LazyArray, Weights
 from qinspect.quant.scheme import QTensor
+
+T = TypeVar("T")
 
 EXPANDED_LIMIT = 1 << 26
 """Bytes that a view which repeats its stored bytes (stride 0) may take: four of them can claim to be a terabyte."""
@@ -306,19 +309,21 @@ class StoredCheckpoint(Checkpoint):
 
     def load(self, name: str, rows: slice | None = None) -> np.ndarray | QTensor:
         """See `Checkpoint.load`."""
-        self.info(name)
-        try:
-            return self._sources[name].read(rows)
-        except QInspectError as error:
-            raise error.within(path=self.path, tensor=name) from None
+        return self._had(name, lambda source: source.read(rows))
 
     def lazy(self, name: str) -> Weights | QTensor:
         """See `Checkpoint.lazy`."""
+        return self._had(name, lambda source: source.lazy())
+
+    def _had(self, name: str, how: Callable[[Source | PackedSource], T]) -> T:
         self.info(name)
         try:
-            return self._sources[name].lazy()
+            return how(self._sources[name])
         except QInspectError as error:
             raise error.within(path=self.path, tensor=name) from None
+        except MemoryError as error:
+            text = "there is too little memory to read this tensor; close other programs"
+            raise UnsupportedError(text, path=self.path, tensor=name) from error
 
     def close(self) -> None:
         """Release the file."""
