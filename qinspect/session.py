@@ -13,7 +13,7 @@ import numpy as np
 from qinspect import analysis
 from qinspect.compare import match
 from qinspect.errors import FormatError, QInspectError, SchemeError
-from qinspect.findings import Case, Finding, find
+from qinspect.findings import Case, Finding, Place, find
 from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.quant.lazy import Weights
@@ -218,12 +218,19 @@ def inspect(request: Request, *, preview: bool = False, token: Token | None = No
         case = Case(quantized.shape, scheme, metrics, low, high, _sample(weights), whole)
         subject = analysis.Subject(quantized, weights, (low, high), metrics.max_error)
         return Inspection(
-            request.info, scheme, subject, metrics, find(case), _limits(case),
+            request.info, scheme, subject, metrics, _of_layer(find(case), part), _limits(case),
             analysis.CodeUsage(scheme.code_range[0], metrics.counts), analysis.scale_map(quantized),
             analysis.answer(subject, request.questions, token), part, rows,
         )  # fmt: skip
     except QInspectError as error:
         raise error.within(path=request.checkpoint.path, tensor=request.info.name) from None
+
+
+def _of_layer(found: tuple[Finding, ...], part: float) -> tuple[Finding, ...]:
+    """Rows of a sample are not those of the layer: what was found in one does not say in which row."""
+    if part == 1.0:
+        return found
+    return tuple(replace(each, place=each.place and Place(each.place.look)) for each in found)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ LAYER_KEYS = [
     "mean_error", "exact", "bpw", "nbytes", "levels", "levels_used", "entropy_bits", "clipped", "findings",
     "limits",
 ]  # fmt: skip
-FINDING_KEYS = ["rule", "severity", "text", "remedy", "gain_db"]
+FINDING_KEYS = ["rule", "severity", "text", "remedy", "gain_db", "place"]
 
 
 def usage(capsys, *arguments):

@@ -536,7 +536,7 @@ def test_without_a_reference_only_codes_are_judged():
 def test_json():
     finding = the(np.zeros((4, 50)), make_scheme("sentinel"), "saturated")
     value = json.loads(json.dumps(finding.to_json()))
-    assert set(value) == {"rule", "severity", "text", "remedy", "gain_db"}
+    assert set(value) == {"rule", "severity", "text", "remedy", "gain_db", "place"}
 
 
 def test_every_rule_is_one_sentence_of_documentation():

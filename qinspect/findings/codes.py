@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from qinspect.analysis import CodeUsage
-from qinspect.findings.rule import Case, Finding, rule
+from qinspect.findings.rule import Case, Finding, Place, rule
 
 
 @rule
@@ -20,7 +20,7 @@ def no_better_than_zeros(case: Case) -> Iterator[Finding]:
         yield Finding(
             "no-better-than-zeros", "error",
             f"At {shown} the decoded weights are no better than zeros: the error is as large as the weights.",
-            "Choose another scheme, smaller groups or more bits for this layer.",
+            "Choose another scheme, smaller groups or more bits for this layer.", place=Place("error"),
         )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def unused_codes(case: Case) -> Iterator[Finding]:
         yield Finding(
             "unused-codes", "warning", f"{usage.sentence[0].upper()}{usage.sentence[1:]}.",
             f"{usage.bits_needed} bit{'s' * (usage.bits_needed > 1)} a code would do: spend the rest on smaller "
-            "groups, or choose a scheme that uses its codes.",
+            "groups, or choose a scheme that uses its codes.", place=Place("codes"),
         )  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def end_codes(case: Case) -> Iterator[Finding]:
             "end-codes", "warning",
             f"{(ends + 0.0) / total:.1%} of the codes are the two end codes, those beside them {beside / total:.1%}: "
             "weights beyond the range were cut off.",
-            "Quantize the original weights anew with a wider range, or with smaller groups.",
+            "Quantize the original weights anew with a wider range, or with smaller groups.", place=Place("codes"),
         )  # fmt: skip
 
 
@@ -97,11 +97,12 @@ def rounding(case: Case) -> Iterator[Finding]:
             "rounding", "warning",
             f"The RMSE is {ratio:.3f} steps, where plain rounding gives 0.289: weights gather between two levels.",
             "Choose a scheme that has a level where they gather: symmetric, or a zero point, for zeros.",
-            20 * math.log10(ratio / PLAIN_ROUNDING),
+            20 * math.log10(ratio / PLAIN_ROUNDING), Place("weights"),
         )  # fmt: skip
     elif ratio < 0.7 * PLAIN_ROUNDING:
         yield Finding(
             "rounding", "info",
             f"The RMSE is {ratio:.3f} steps, where plain rounding gives 0.289: many weights lie on levels.",
             "Nothing to mend; so it is with zeros, and with weights that have been quantized before.",
+            place=Place("weights"),
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from qinspect.findings.rule import Case, Finding, rule
+from qinspect.findings.rule import Case, Finding, Place, rule
 from qinspect.quant.group_sizes import fit, padding, resized, suiting_sizes
 from qinspect.quant.group_sizes import group_size as group_size_of
 from qinspect.quant.scheme import Scheme
@@ -39,5 +39,6 @@ def _group_size(scheme: Scheme, shape: tuple[int, ...]) -> tuple[Finding, ...]:
         "group-size", "warning" if saved > 0.25 else "info",
         f"Groups of {size} on rows of {layout.cols} leave {what} and take {bpw:.2f} bits a weight.",
         f"Groups of {better} instead of {size} save {less:.2f} bits a weight on this row.",
+        place=Place("scheme"),
     )  # fmt: skip
     return (finding,)

@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from qinspect.findings.rule import Case, Finding, rule
+from qinspect.findings.rule import Case, Finding, Place, place_of_set, rule
 from qinspect.findings.trial import WORTH_DB, advice, gain_db, remedies, rows_of
 from qinspect.quant.layout import Layout
 from qinspect.quant.lazy import Weights
@@ -32,7 +32,7 @@ def range_floor(case: Case) -> Iterator[Finding]:
             "range-floor", "warning" if rms < 1000 * RANGE_FLOOR else "info",
             f"{floored} of {scale.size} groups span less than {RANGE_FLOOR:g}, the smallest range stored: "
             "their detail is lost.",
-            "Scale the layer up, or leave it alone.",
+            "Scale the layer up, or leave it alone.", place=place_of_set(case, int(scale.argmin())),
         )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def clipping(case: Case) -> Iterator[Finding]:
         yield Finding(
             "clipped", "warning",
             f"{m.clipped:.2%} of the weights lie beyond the end codes; that {costs}.",
-            _wider(case.scheme), cost if math.isfinite(cost) else None,
+            _wider(case.scheme), cost if math.isfinite(cost) else None, Place("codes"),
         )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def zero_outside(case: Case) -> Iterator[Finding]:
             "zero-outside-range", "warning",
             f"All weights lie between {case.low:.4g} and {case.high:.4g}; the range was extended to include zero, "
             f"which spends {lost:.1f} bits on values that never occur.",
-            "Choose offset=minimum, or leave this tensor alone.", 6.0206 * lost,
+            "Choose offset=minimum, or leave this tensor alone.", 6.0206 * lost, Place("weights"),
         )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def outlier(case: Case) -> Iterator[Finding]:
         found = Finding(
             "outlier", "warning",
             f"The largest weight is {largest / rms:.0f} times the RMS and sets the step of all {size:,} weights.",
-            remedy, gain,
+            remedy, gain, Place("weights"),
         )  # fmt: skip
     if found is not None:
         yield found
@@ -119,7 +119,7 @@ def _channel(case: Case, largest: float) -> Finding | None:
         "channel", "warning",
         f"{few} of {looked:,} channels looked at (axis {axis}) {are} more than 4 times as large as the median one, at "
         f"most {ratio:.0f} times, and {'sets' if few == 1 else 'set'} the step of all.",
-        f"A scale per channel (axis {axis}).", gain,
+        f"A scale per channel (axis {axis}).", gain, Place("error"),
     )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def heavy_tails(case: Case) -> Iterator[Finding]:
             "heavy-tails", "warning" if grave else "info",
             f"Outliers stretch the groups: their ranges cost about {lost:.1f} dB against Gaussian weights of the same "
             f"energy{told}.",
-            *(advice(case, remedy) if grave else (remedy, None)),
+            *(advice(case, remedy) if grave else (remedy, None)), place_of_set(case, int(spans.argmax())),
         )  # fmt: skip
 
 

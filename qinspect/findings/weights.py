@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qinspect.findings.rule import Case, Finding, rule
+from qinspect.findings.rule import Case, Finding, Place, rule
 
 TINY = 1024
 """A layer of fewer weights is not worth quantizing."""
@@ -45,6 +45,7 @@ def equal_rows(case: Case) -> Iterator[Finding]:
         yield Finding(
             "constant-rows", "info", f"{flat.size:,} of {len(w):,} rows looked at are {kind}.",
             "Dead channels may be removed from the network instead of being stored.",
+            place=Place("scales", int(flat[0]) * max(1, case.shape[0] // len(w))),
         )  # fmt: skip
     repeated = _repeated(np.delete(rows, flat, axis=0) if flat.size else rows)
     if repeated:
@@ -78,6 +79,7 @@ def quantized_before(case: Case) -> Iterator[Finding]:
                 f"There are only {max(different)} different values besides zero in {looked} weights: these have been "
                 "quantized before, and quantizing them again adds error.",
                 "Quantize the original weights, or use the scheme and the groups that made these.",
+                place=Place("weights"),
             )  # fmt: skip
             return
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QFont
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QFont, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
@@ -28,6 +28,7 @@ from PySide6.QtWidgets import (
 from qinspect import figures as fmt
 from qinspect.assets import resource
 from qinspect.errors import printable
+from qinspect.findings import Finding
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.gui import layer_menu, menus, panels, panes, resume
 from qinspect.gui import theme as themes
@@ -35,6 +36,7 @@ from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
 from qinspect.gui.frame import ElidedLabel, ViewFrame, ViewGrid
 from qinspect.gui.layer_table import LayerTable
+from qinspect.gui.linked import Spot
 from qinspect.gui.notice import NoticeBar
 from qinspect.gui.preferences import Preferences
 from qinspect.gui.readout import FindingsList, Readout
@@ -45,6 +47,12 @@ from qinspect.gui.watch import FileWatch
 from qinspect.gui.welcome import Welcome
 from qinspect.recipe import Recipe
 from qinspect.session import Inspection, LayerReport
+
+LOOKS = {"weights": "histogram", "codes": "occupancy", "scales": "scales", "error": "error"}
+"""The views in which findings can be seen."""
+
+LOW = 860
+"""Height in pixels below which figures give way to findings."""
 
 PATIENCE_MS = 800
 """How long an empty centre is shown at most before the worst layer known so far is."""
@@ -203,6 +211,8 @@ class MainWindow(QMainWindow):
         controller.attached.connect(self._on_attached)
         controller.interrupted.connect(self._on_interrupted)
         controller.exported.connect(lambda _: self.status.clear_error())
+        self.findings.asked.connect(self.show_place)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_theme)
         self.watch.changed.connect(self._on_file_changed)
         self._patience.timeout.connect(self._select_something)
         self.table.view.pressed.connect(self._on_touched)
@@ -415,6 +425,23 @@ class MainWindow(QMainWindow):
         """Fill the screen, or no more."""
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
+    def show_place(self, finding: Finding) -> None:
+        """Bring up what a finding speaks of, and select the weights that it means."""
+        place = finding.place
+        if place is None:
+            return
+        if place.look == "scheme":
+            panes.enter(self.form)
+            return
+        wanted = next((frame for frame in self.frames if frame.view.name == LOOKS[place.look]), None)
+        if wanted is not None:
+            self.tabs.setCurrentIndex(0)
+            if self.grid.enlarged not in (None, wanted):
+                self.enlarge(wanted)
+            panes.enter(wanted.view)
+        if place.row is not None:
+            self.controller.linked.select(Spot(place.row, place.cols or (0, 1)))
+
     def show_export(self) -> None:
         """Bring the export pane to the front."""
         if self.controller.session.checkpoint is None:
@@ -458,6 +485,17 @@ class MainWindow(QMainWindow):
 
     def _preferred_theme(self) -> themes.Theme:
         return themes.THEMES.get(self.preferences.theme, themes.system_theme())
+
+    def _on_system_theme(self) -> None:
+        """Follow the desktop, unless someone chose otherwise."""
+        if self.preferences.theme not in themes.THEMES:
+            self.set_theme(self._preferred_theme())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """In a low window what matters less gives way, so that findings are seen without scrolling."""
+        super().resizeEvent(event)
+        self.readout.set_compact(self.height() < LOW)
+        self.form.set_compact(self.height() < LOW)
 
     def set_theme(self, theme: themes.Theme) -> None:
         """Recolour everything."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAction, QGuiApplication, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from qinspect import figures as fmt
@@ -33,6 +34,10 @@ ROWS = (
     ("Clipped", "clipped", "Share of the weights beyond the end codes."),
     ("Size", "size", "Bytes of this layer, everything stored counted, and against the original."),
 )
+
+
+SPARE = ("sqnr_in_range", "gap", "rmse", "cosine", "entropy")
+"""Rows that give way in a low window, so that the findings below them are seen."""
 
 
 class Readout(QWidget):
@@ -65,6 +70,12 @@ class Readout(QWidget):
             grid.addWidget(value, row, 1, Qt.AlignmentFlag.AlignRight)
             self.titles[key], self.values[key] = label, value
         grid.setColumnStretch(0, 1)
+
+    def set_compact(self, compact: bool) -> None:
+        """Leave out rows where there is little room."""
+        for key in SPARE:
+            self.titles[key].setVisible(not compact)
+            self.values[key].setVisible(not compact)
 
     def _large(self, tip: str) -> QLabel:
         label = QLabel(fmt.NONE, self)
@@ -119,8 +130,9 @@ class Readout(QWidget):
 
 
 class FindingsList(QWidget):
-    """What is wrong with the layer, the gravest first, each with its remedy."""
+    """What is wrong with the layer, the gravest first, each with its remedy; `asked` for the place of one."""
 
+    asked = Signal(object)  # Finding
     MARKS = {"error": "●", "warning": "▲", "info": "○"}  # noqa: RUF012 - never changed
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -159,9 +171,10 @@ class FindingsList(QWidget):
     def _entry(self, finding: Finding) -> QWidget:
         theme = self._theme
         colour = {"error": theme.bad, "warning": theme.warning}.get(finding.severity, theme.muted)
-        entry = QFrame(self)
+        entry = Entry(finding, self)
+        entry.asked.connect(self.asked)
         grid = QGridLayout(entry)
-        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setContentsMargins(4, 2, 4, 2)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(1)
         mark = QLabel(self.MARKS[finding.severity], entry)
@@ -178,7 +191,6 @@ class FindingsList(QWidget):
         label = QLabel(text, self)
         label.setWordWrap(True)
         label.setTextFormat(Qt.TextFormat.PlainText)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         if muted:
             label.setObjectName("muted")
         return label
@@ -188,6 +200,46 @@ class FindingsList(QWidget):
             if (item := self._layout.takeAt(0)) and (widget := item.widget()):
                 widget.hide()
                 widget.deleteLater()
+
+
+class Entry(QFrame):
+    """One finding. A click, or Return, asks for the place it speaks of; the context menu copies it."""
+
+    asked = Signal(object)  # Finding
+
+    def __init__(self, finding: Finding, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._finding = finding
+        self.setObjectName("entry")
+        self.setAccessibleName(f"{finding.severity}: {finding.text}")
+        self.setAccessibleDescription(finding.remedy)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        copy = QAction("Copy", self)
+        copy.triggered.connect(self._copy)
+        self.addAction(copy)
+        if finding.place is not None:
+            self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            self.setCursor(Qt.CursorShape.PointingHandCursor)
+            self.setToolTip("Show where")
+
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(f"{self._finding.text} {self._finding.remedy}")
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """Ask, if the button was let go over the finding."""
+        if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(event.position().toPoint()):
+            self._ask()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Return and Space ask."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
+            self._ask()
+        else:
+            super().keyPressEvent(event)
+
+    def _ask(self) -> None:
+        if self._finding.place is not None:
+            self.asked.emit(self._finding)
 
 
 def _gap(gap_db: float | None, about: str) -> str:

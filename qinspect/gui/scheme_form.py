@@ -95,6 +95,10 @@ class SchemeForm(QWidget):
         alone = "Packed layers exactly as the file holds them." if stored else "Written as it is, not quantized."
         self._summary.setText(alone if self._scheme is None else self._scheme.summary)
 
+    def set_compact(self, compact: bool) -> None:
+        """Leave out the words about the scheme where there is little room."""
+        self._summary.setVisible(not compact)
+
     def editor(self, name: str) -> Editor:
         """The row of a parameter."""
         return self._editors[name]
