@@ -86,21 +86,20 @@ Plane = tuple[int, int, int]
 """First byte, bytes across, bits: see `block_kernels.unpack_plane`."""
 
 
-def _planes(blocks: np.ndarray, out: np.ndarray, *, planes: tuple[Plane, ...], codes: np.ndarray | None) -> None:
-    """Bit fields of one or more planes, the lowest first, and of each pattern so made its code."""
-    from qinspect.quant import block_kernels
-
-    up = 0
-    for begin, across, bits in planes:
-        block_kernels.unpack_plane(blocks, begin, across, bits, up, out)
-        up += bits
-    if codes is not None:
-        block_kernels.look_up(out, codes)
-
-
 def planes(*found: Plane, codes: np.ndarray | None = None) -> Callable[[np.ndarray, np.ndarray], None]:
-    """What takes such bit fields out of blocks."""
-    return partial(_planes, planes=found, codes=codes)
+    """What takes bit fields out of blocks, of one or more planes, the lowest first, and makes codes of patterns."""
+
+    def unpack(blocks: np.ndarray, out: np.ndarray) -> None:
+        from qinspect.quant import block_kernels
+
+        up = 0
+        for begin, across, bits in found:
+            block_kernels.unpack_plane(blocks, begin, across, bits, up, out)
+            up += bits
+        if codes is not None:
+            block_kernels.look_up(out, codes)
+
+    return unpack
 
 
 _TRITS = (np.arange(32) + 32 * np.zeros((5, 1), int), np.arange(32, 48) + np.zeros((5, 1), int))

@@ -16,7 +16,6 @@ import numpy as np
 
 from qinspect.errors import FormatError, QInspectError, UnsupportedError, printable
 from qinspect.formats.checkpoint import FLOATING, Checkpoint, TensorInfo
-from qinspect.formats.dtypes import numpy_dtype
 from qinspect.formats.model_config import ModelConfig
 from qinspect.quant.decode_only import DecodeOnly
 from qinspect.quant.lazy import Weights
@@ -188,11 +187,6 @@ def find_layers(raw: Checkpoint, config: ModelConfig, taken: Iterable[str]) -> t
 def _shown_as_stored(reason: str, names: list[str]) -> str:
     more = f" and {len(names) - 1} more are" if len(names) > 1 else " is"
     return f"{printable(names[0])}{more} shown as stored. {reason}."
-
-
-def kind_of(info: TensorInfo) -> tuple[np.dtype, tuple[int, ...]]:
-    """Type and shape of a stored array, as a scheme speaks of it."""
-    return numpy_dtype(info.dtype), info.shape
 
 
 def held(**kinds: tuple[Any, tuple[int, ...]]) -> tuple[tuple[str, np.dtype, tuple[int, ...]], ...]:
