@@ -7,6 +7,8 @@ and medians of the rounds are compared.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import platform
 import statistics
@@ -164,10 +166,28 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def write(tables: str) -> None:
+    """Put the tables between the marks in the documentation."""
+    page = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- bench -->\n")
+    _, end, after = rest.partition("<!-- /bench -->\n")
+    page.write_text(f"{before}{begin}{tables.strip()}\n{end}{after}", encoding="utf-8")
+
+
+class _Both(io.StringIO):
+    """Prints, and keeps what was printed."""
+
+    def write(self, text: str) -> int:
+        sys.__stdout__.write(text)
+        return super().write(text)
+
+
 if __name__ == "__main__":
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
-    for each in SHAPES:
-        against_copy(each)
-    against_gguf(SHAPES[0])
-    memory(SHAPES[1])
-    first_call()
+    with contextlib.redirect_stdout(_Both()) as told:
+        print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
+        for each in SHAPES:
+            against_copy(each)
+        against_gguf(SHAPES[0])
+        memory(SHAPES[1])
+        first_call()
+    write(told.getvalue())
