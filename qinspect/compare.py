@@ -45,21 +45,17 @@ class Matching:
 
 
 def match(a: Checkpoint, b: Checkpoint) -> Matching:
-    """Pair tensors by name (or the alias that a format gives it), then without wrappers, then by suffix.
+    """Pair tensors by name, then without wrappers, then by suffix; `align` has given both the names of one format.
 
     A name is only paired where no other fits as well; of several, one of the same shape is taken.
     """
     found: list[Pair] = []
     rest_a, rest_b = list(a.infos), list(b.infos)
-    stages: list[tuple[How, Callable[[Checkpoint, TensorInfo], str]]] = [
-        ("name", lambda _, info: info.name),
-        ("name", lambda checkpoint, info: _alias(checkpoint, info)),
-        ("prefix", lambda checkpoint, info: _bare(_alias(checkpoint, info))),
-    ]
+    stages: tuple[tuple[How, Callable[[str], str]], ...] = (("name", lambda name: name), ("prefix", _bare))
     for how, key in stages:
-        pairs = _same_key([(info, key(a, info)) for info in rest_a], [(info, key(b, info)) for info in rest_b])
+        pairs = _same_key([(info, key(info.name)) for info in rest_a], [(info, key(info.name)) for info in rest_b])
         rest_a, rest_b = _taken(found, how, pairs, rest_a, rest_b)
-    pairs = _same_suffix([(info, _alias(a, info)) for info in rest_a], [(info, _alias(b, info)) for info in rest_b])
+    pairs = _same_suffix(rest_a, rest_b)
     rest_a, rest_b = _taken(found, "suffix", pairs, rest_a, rest_b)
     order = {info.name: at for at, info in enumerate(a.infos)}
     found.sort(key=lambda pair: order[pair.a.name])
@@ -74,10 +70,6 @@ def match(a: Checkpoint, b: Checkpoint) -> Matching:
 
 Two = tuple[TensorInfo, TensorInfo]
 Named = tuple[TensorInfo, str]
-
-
-def _alias(checkpoint: Checkpoint, info: TensorInfo) -> str:
-    return checkpoint.aliases.get(info.name, info.name)
 
 
 def _bare(name: str) -> str:
@@ -115,25 +107,24 @@ def _unambiguous(a: Sequence[TensorInfo], b: Sequence[TensorInfo]) -> Iterator[T
             yield ones[0], others[0]
 
 
-def _same_suffix(a: Sequence[Named], b: Sequence[Named]) -> list[Two]:
+def _same_suffix(a: Sequence[TensorInfo], b: Sequence[TensorInfo]) -> list[Two]:
     """Pairs of which one name is the end of the other, at a dot, and no other tensor's is."""
     fits_a, fits_b = _ends(a, b), _ends(b, a)
     pairs = []
-    for info, _ in a:
+    for info in a:
         others = _best(info, fits_a[info.name])
         if len(others) == 1 and [one.name for one in _best(others[0], fits_b[others[0].name])] == [info.name]:
             pairs.append((info, others[0]))
     return pairs
 
 
-def _ends(a: Sequence[Named], b: Sequence[Named]) -> dict[str, list[TensorInfo]]:
+def _ends(a: Sequence[TensorInfo], b: Sequence[TensorInfo]) -> dict[str, list[TensorInfo]]:
     """For each tensor of `a` those of `b` whose name is the end of its name, or ends with it."""
-    whole, longer = defaultdict(list), defaultdict(list)
-    for info, name in b:
-        whole[name].append(info)
-        for end in _suffixes(name):
+    whole, longer = {info.name: info for info in b}, defaultdict(list)
+    for info in b:
+        for end in _suffixes(info.name):
             longer[end].append(info)
-    return {info.name: longer[name] + [o for end in _suffixes(name) for o in whole[end]] for info, name in a}
+    return {info.name: longer[info.name] + [whole[end] for end in _suffixes(info.name) if end in whole] for info in a}
 
 
 def _suffixes(name: str) -> list[str]:

@@ -15,6 +15,7 @@ from qinspect.formats.checkpoint import TensorInfo
 from qinspect.quant.scheme import make_scheme
 from qinspect.recipe import Recipe
 
+UP = "model.layers.0.mlp.up_proj.weight"
 POINT_KEYS = ["layer", "scheme", "params", "bpw", "sqnr_db", "rmse", "max_error", "nbytes", "pareto"]
 
 
@@ -23,10 +24,12 @@ def weights():
     rng = np.random.default_rng(3)
     found = {}
     for block in (0, 1):
-        for name, shape in (("attn.q_proj", (64, 96)), ("attn.k_proj", (32, 96)), ("mlp.up", (128, 96))):
+        for name, shape in (("self_attn.q_proj", (64, 96)), ("self_attn.k_proj", (32, 96)), ("mlp.up_proj", (128, 96))):
             x = rng.normal(0, 0.05, shape)
-            found[f"h.{block}.{name}.weight"] = (x if name != "mlp.up" else x**3 * 100).astype(np.float32)
-    found["head.weight"] = rng.normal(0, 0.2, (40, 100)).astype(np.float32)
+            found[f"model.layers.{block}.{name}.weight"] = (x if name != "mlp.up_proj" else x**3 * 100).astype(
+                np.float32
+            )
+    found["lm_head.weight"] = rng.normal(0, 0.2, (40, 100)).astype(np.float32)
     found["norm.weight"] = rng.normal(1, 0.1, 96).astype(np.float32)
     found["steps"] = np.array([3], np.int64)
     return found
@@ -78,7 +81,7 @@ def test_a_sweep_has_every_combination_of_every_layer(model):
 
 
 def test_pareto_marks_are_those_of_the_figures(model):
-    points = answer("sweep", model, *GRID, "--layers", "head*")["points"]
+    points = answer("sweep", model, *GRID, "--layers", "lm_head*")["points"]
     best = {p["nbytes"]: p["rmse"] for p in points if p["pareto"]}
     for p in points:
         assert p["pareto"] or any(n <= p["nbytes"] and e <= p["rmse"] for n, e in best.items())
@@ -91,7 +94,7 @@ def test_a_table_for_a_spreadsheet(model):
     assert (done.returncode, done.stderr) == (0, "")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert list(rows[0]) == POINT_KEYS
-    points = results("sweep", model, *GRID)["points"]
+    points = answer("sweep", model, *GRID)["points"]
     assert len(rows) == len(points)
     assert json.loads(rows[5]["params"]) == points[5]["params"]
     assert float(rows[5]["bpw"]) == points[5]["bpw"]
@@ -99,10 +102,10 @@ def test_a_table_for_a_spreadsheet(model):
 
 def test_a_person_reads_what_suits_the_row(model):
     """Rows of 100: groups of 126 are one a row and cost nothing; 63 leave a last one of 37."""
-    done = call("sweep", model, "--layers", "head.weight", "--scheme", "base11", "--group-size", "63,126,128")
+    done = call("sweep", model, "--layers", "lm_head.weight", "--scheme", "base11", "--group-size", "63,126,128")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert "head.weight: 2 points" in lines[0]
+    assert "lm_head.weight: 2 points" in lines[0]
     (line,) = [line for line in lines if "g63" in line]
     stored = 2 * (7 * 32 + 32)
     assert f"{stored / 100 - 32 / 9 - 32 / 63:.2f} bpw, last 37 of 63" in line
@@ -126,7 +129,7 @@ def test_a_sample_is_marked(tmp_path):
 
 
 def test_a_layer_that_cannot_be_swept_is_told_and_the_rest_goes_on(tmp_path):
-    w = {"good.weight": weights()["head.weight"], "bad.weight": np.full((8, 8), np.nan, np.float32)}
+    w = {"good.weight": weights()["lm_head.weight"], "bad.weight": np.full((8, 8), np.nan, np.float32)}
     save_file(w, tmp_path / "m.safetensors")
     done = call("sweep", tmp_path / "m.safetensors", "--scheme", "base11", "--json")
     assert done.returncode == 1
@@ -142,12 +145,12 @@ def test_a_layer_that_cannot_be_swept_is_told_and_the_rest_goes_on(tmp_path):
 def test_a_packed_file_is_swept_too(model, tmp_path):
     packed = tmp_path / "packed.safetensors"
     answer("export", model, "--to", "safetensors", "--scheme", "symmetric", "--bits", 8, "-o", packed)
-    grid = ("--scheme", "base11", "--group-size", 32, "--layers", "head*")
+    grid = ("--scheme", "base11", "--group-size", 32, "--layers", "lm_head*")
     (alone,) = answer("sweep", packed, *grid)["points"]
     (against,) = answer("sweep", packed, *grid, "--reference", model)["points"]
     (original,) = answer("sweep", model, *grid)["points"]
     assert against["sqnr_db"] == original["sqnr_db"]
-    w = decoded(make_scheme("symmetric"), weights()["head.weight"])
+    w = decoded(make_scheme("symmetric"), weights()["lm_head.weight"])
     scheme = make_scheme("base11", group_size=32)
     assert alone["sqnr_db"] == pytest.approx(sqnr_db([(w, decoded(scheme, w))]), abs=1e-4)
 
@@ -191,17 +194,20 @@ def test_a_plan_beats_one_scheme_for_all_at_its_size(model, tmp_path):
 
 
 def test_locks_ties_and_weights(model, tmp_path):
-    wishes = ("--lock", "head*=symmetric,bits=8,group-size=32", "--lock", "h.0.mlp*", "--tie-fused")
-    found = plan(model, tmp_path / "r.json", "--bpw", 5, *GRID, *wishes, "--weight", "h.1.mlp*=1e6")
+    wishes = ("--lock", "lm_head*=symmetric,bits=8,group-size=32", "--lock", "model.layers.0.mlp*", "--tie-fused")
+    found = plan(model, tmp_path / "r.json", "--bpw", 5, *GRID, *wishes, "--weight", "model.layers.1.mlp*=1e6")
     schemes = {p["layer"]: (p["scheme"], p["params"]) for p in found["layers"]}
     head = make_scheme("symmetric", bits=8, granularity="group", group_size=32)
-    assert make_scheme(schemes["head.weight"][0], **schemes["head.weight"][1]) == head
-    assert "h.0.mlp.up.weight" not in schemes
-    assert Recipe.load(tmp_path / "r.json").scheme_for(TensorInfo("h.0.mlp.up.weight", (128, 96), "F32", 0)) is None
+    assert make_scheme(schemes["lm_head.weight"][0], **schemes["lm_head.weight"][1]) == head
+    assert UP not in schemes
+    assert Recipe.load(tmp_path / "r.json").scheme_for(TensorInfo(UP, (128, 96), "F32", 0)) is None
     for block in (0, 1):
-        assert schemes[f"h.{block}.attn.q_proj.weight"] == schemes[f"h.{block}.attn.k_proj.weight"]
-    up = answer("sweep", model, *GRID, "--layers", "h.1.mlp*")["points"]
-    chosen = next(p for p in found["layers"] if p["layer"] == "h.1.mlp.up.weight")
+        assert (
+            schemes[f"model.layers.{block}.self_attn.q_proj.weight"]
+            == schemes[f"model.layers.{block}.self_attn.k_proj.weight"]
+        )
+    up = answer("sweep", model, *GRID, "--layers", "model.layers.1.mlp*")["points"]
+    chosen = next(p for p in found["layers"] if p["layer"] == "model.layers.1.mlp.up_proj.weight")
     assert chosen["rmse"] == min(p["rmse"] for p in up)
 
 
@@ -215,8 +221,8 @@ def test_a_recipe_can_be_analysed(model, tmp_path):
         p["layer"]: {"scheme": p["scheme"], **p["params"]} for p in found["layers"]
     }
     assert analysed["total"]["sqnr_db"] == pytest.approx(found["total"]["sqnr_db"])
-    (head,) = answer("analyze", model, "--recipe", recipe, "--layers", "head*")["layers"]
-    assert head["name"] == "head.weight"
+    (head,) = answer("analyze", model, "--recipe", recipe, "--layers", "lm_head*")["layers"]
+    assert head["name"] == "lm_head.weight"
     assert "by the recipe" in call("analyze", model, "--recipe", recipe).stdout
 
 
@@ -226,7 +232,7 @@ def test_llama_quantize_is_told_what_it_knows(model, tmp_path):
     lines = [line for line in found.stdout.splitlines() if line.startswith("--tensor-type ")]
     assert any(line.endswith("=q8_0'") for line in lines)
     assert any(line.endswith("=q4_0'") for line in lines)
-    assert "head.weight: q" in found.stderr
+    assert "lm_head.weight: q" in found.stderr
     assert "do not divide rows of 100" in found.stderr
 
 
@@ -243,8 +249,8 @@ def test_limits_that_cannot_be_kept_write_nothing(model, tmp_path):
     assert "reaches" in refusal("plan", model, "--min-sqnr", 90, "-o", out, *GRID)
     assert "folder" in refusal("plan", model, "--bpw", 4, "-o", tmp_path / "no" / "r.json", *GRID)
     assert "nothing*" in refusal("plan", model, "--bpw", 4, "-o", out, "--lock", "nothing*")
-    assert "--lock head*=base12" in refusal("plan", model, "--bpw", 4, "-o", out, "--lock", "head*=base12")
-    assert "--weight head*=0" in refusal("plan", model, "--bpw", 4, "-o", out, "--weight", "head*=0")
+    assert "--lock lm_head*=base12" in refusal("plan", model, "--bpw", 4, "-o", out, "--lock", "lm_head*=base12")
+    assert "--weight lm_head*=0" in refusal("plan", model, "--bpw", 4, "-o", out, "--weight", "lm_head*=0")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -268,22 +274,27 @@ def test_wrong_usage(arguments, said, capsys):
 
 def test_two_files_are_compared(model, tmp_path):
     rng = np.random.default_rng(9)
-    other = {f"model.{name}": w for name, w in weights().items() if name != "norm.weight"}
-    other["model.head.weight"] = other["model.head.weight"] + rng.normal(0, 0.01, (40, 100)).astype(np.float32)
-    other["model.h.0.mlp.up.weight"] = np.ones((3, 3), np.float32)
+    other = {f"module.{name}": w for name, w in weights().items() if name != "norm.weight"}
+    other["module.lm_head.weight"] = other["module.lm_head.weight"] + rng.normal(0, 0.01, (40, 100)).astype(np.float32)
+    other[f"module.{UP}"] = np.ones((3, 3), np.float32)
     save_file(other, tmp_path / "other.safetensors")
     found = results("compare", model, tmp_path / "other.safetensors")
     assert list(found) == ["a", "b", "layers", "total", "only_a", "only_b", "misshapen"]
     layers = {layer["name"]: layer for layer in found["layers"]}
-    pairs = [(weights()[name], other[f"model.{name}"]) for name in layers]
-    head = layers["head.weight"]
-    assert head["sqnr_db"] == pytest.approx(sqnr_db([(weights()["head.weight"], other["model.head.weight"])]))
-    assert (head["other"], head["matched_by"]) == ("model.head.weight", "prefix")
-    assert all(layer["exact"] for name, layer in layers.items() if name != "head.weight")
+    pairs = [(weights()[name], other[f"module.{name}"]) for name in layers]
+    head = layers["lm_head.weight"]
+    assert head["sqnr_db"] == pytest.approx(sqnr_db([(weights()["lm_head.weight"], other["module.lm_head.weight"])]))
+    assert (head["other"], head["matched_by"]) == ("module.lm_head.weight", "prefix")
+    assert all(layer["exact"] for name, layer in layers.items() if name != "lm_head.weight")
     assert found["total"]["sqnr_db"] == pytest.approx(sqnr_db(pairs))
     assert (found["only_a"], found["only_b"]) == (["norm.weight"], [])
     assert found["misshapen"] == [
-        {"name": "h.0.mlp.up.weight", "shape": [128, 96], "other": "model.h.0.mlp.up.weight", "other_shape": [3, 3]}
+        {
+            "name": UP,
+            "shape": [128, 96],
+            "other": f"module.{UP}",
+            "other_shape": [3, 3],
+        }
     ]
     said = run("compare", model, tmp_path / "other.safetensors").stdout
     assert "only in A: norm.weight" in said
@@ -309,9 +320,9 @@ def test_files_without_anything_in_common(model, tmp_path):
 
 def test_weights_that_cannot_be_compared(model, tmp_path):
     other = weights()
-    other["head.weight"][0, 0] = np.inf
+    other["lm_head.weight"][0, 0] = np.inf
     save_file(other, tmp_path / "x.safetensors")
     done = call("compare", model, tmp_path / "x.safetensors")
     assert done.returncode == 1
-    assert "head.weight: 1 of its weights" in done.stderr
+    assert "lm_head.weight: 1 of its weights" in done.stderr
     assert "error" in done.stdout

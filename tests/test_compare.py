@@ -18,9 +18,8 @@ from qinspect.task import Cancelled, Token
 class Names(Checkpoint):
     """A checkpoint that is no more than its headers."""
 
-    def __init__(self, shapes, aliases=None):
+    def __init__(self, shapes):
         self.infos = tuple(TensorInfo(name, shape, "F32", 0) for name, shape in shapes.items())
-        self.aliases = aliases or {}
 
     def load(self, name, rows=None):
         raise AssertionError("headers must do")
@@ -81,15 +80,6 @@ def test_shapes_must_agree():
     assert [(pair.a.shape, pair.b.shape) for pair in matching.misshapen] == [((2, 3), (3, 2))]
     assert not matching.only_a
     assert not matching.only_b
-
-
-def test_a_format_may_call_tensors_otherwise():
-    gguf = Names(
-        {"blk.0.attn_q.weight": (4, 4), "odd": (1,)}, {"blk.0.attn_q.weight": "layers.0.self_attn.q_proj.weight"}
-    )
-    assert found(gguf, names("model.layers.0.self_attn.q_proj.weight")) == {
-        "blk.0.attn_q.weight": ("model.layers.0.self_attn.q_proj.weight", "prefix")
-    }
 
 
 def test_pairs_stand_in_the_order_of_the_first():

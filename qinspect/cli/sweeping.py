@@ -11,7 +11,7 @@ from qinspect import figures as fmt
 from qinspect import report
 from qinspect.cli.checkpoints import named_like
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.planning.points import points_of
+from qinspect.planning.points import sweep_layers
 from qinspect.quant.scheme import Scheme
 from qinspect.quant.sweep import Skipped, SweepPoint, with_pareto
 from qinspect.session import Session
@@ -31,14 +31,8 @@ def swept(
     schemes_for: Callable[[TensorInfo], Sequence[Scheme]],
 ) -> tuple[list[SweepPoint], list[Skipped]]:
     """The points of all layers, with their fronts, and what was skipped; layers that failed are also told on stderr."""
-    found: list[SweepPoint | Skipped] = []
-    done, size = 0, max(1, sum(info.size for info in infos))
     with report.progress("sweeping") as token:
-        for info in infos:
-            part = token.part(done / size, (done + info.size) / size)
-            request = session.request(info, None)
-            found += points_of(request, schemes_for(info), sample=args.sample, token=part)
-            done += info.size
+        found = list(sweep_layers(session, infos, schemes_for, sample=args.sample, token=token))
     skipped = [one for one in found if isinstance(one, Skipped)]
     for one in skipped:
         if one.scheme is None:

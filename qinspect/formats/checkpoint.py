@@ -80,8 +80,6 @@ class Checkpoint(ABC):
     format: str
     metadata: Mapping[str, str]
     infos: tuple[TensorInfo, ...]
-    aliases: Mapping[str, str] = MappingProxyType({})
-    """What other formats call tensors of this one, by their name here, where that is known."""
     naming: Naming | None = None
     """How names of other formats become those of this one (`align.align`); None where tensors are called as usual."""
     notes: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,33 @@ from qinspect.formats.checkpoint import Place
 
 _EXPERT = re.compile(r"(.*\.experts)\.(\d{1,5})\.(.*)")
 _PARTS = (".weight", ".bias")
+
+
+_BLOCK = re.compile(r"\.(\d{1,5})\.")
+"""The number of a block within a name."""
+
+
+def names_in_gguf(names: Iterable[str]) -> dict[str, str]:
+    """What tensors of a model will be called once it is a GGUF file, as far as llama.cpp knows its architecture.
+
+    The architecture is that of whose names most are known; Llama's, where several are alike.
+    """
+    import gguf
+
+    # Blocks are alike: it is enough to know the names in the first.
+    blocks = {name: found[1] if (found := _BLOCK.search(name)) else "" for name in names}
+    first = {name: _BLOCK.sub(".0.", name, count=1) for name in blocks}
+    best: dict[str, str] = {}
+    wanted = dict.fromkeys(first.values())
+    for architecture in (gguf.MODEL_ARCH.LLAMA, *gguf.MODEL_ARCH):
+        known = gguf.get_tensor_name_map(architecture, 1)
+        called = {name: str(new) for name in wanted if (new := known.get_name(name, try_suffixes=_PARTS))}
+        if len(called) > len(best):
+            best = called
+        if len(best) == len(wanted):
+            break
+    placed = {name: best[plain] for name, plain in first.items() if plain in best}
+    return {name: new.replace("blk.0.", f"blk.{blocks[name]}.", 1) for name, new in placed.items()}
 
 
 class GGUFNaming:

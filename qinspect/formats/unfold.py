@@ -41,7 +41,6 @@ class PackedCheckpoint(Checkpoint):
         self.path = raw.path
         self.format = raw.format
         self.metadata = MappingProxyType({key: text for key, text in raw.metadata.items() if key not in _OURS})
-        self.aliases = raw.aliases
         self.naming = raw.naming
         self.notes = (*raw.notes, *notes)
         self._raw = raw

@@ -20,6 +20,7 @@ from qinspect.gui.history import History, change_words
 from qinspect.gui.jobs import Job, Lane
 from qinspect.gui.linked import Linked
 from qinspect.gui.scopes import Place, Scope, shared_words
+from qinspect.gui.sweeps import Sweeps
 from qinspect.gui.work import sentence, warm_up
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import ALL, Recipe, Rule, patterns_for
@@ -77,6 +78,7 @@ class Controller(QObject):
         self.history = History(self)
         self.linked = Linked(self)
         self.details = Details(self)
+        self.sweeps = Sweeps(self)
         self.info: TensorInfo | None = None
         self.scope = Scope.ALL
         self.selection: tuple[str, ...] = ()
@@ -97,7 +99,8 @@ class Controller(QObject):
     def busy(self) -> bool:
         """Whether anything runs or is about to."""
         timers = self._refine.isActive() or self._analyse.isActive()
-        return timers or self.details.busy or not (self.preview.idle and self.bulk.idle)
+        lanes = self.preview.idle and self.bulk.idle and self.sweeps.idle
+        return timers or self.details.busy or not lanes
 
     # Opening.
 
@@ -478,6 +481,7 @@ class Controller(QObject):
         self.details.shutdown()
         self.preview.shutdown()
         self.bulk.shutdown()
+        self.sweeps.shutdown()
         self.session.close()
 
 

@@ -68,7 +68,9 @@ class Lane(QObject):
         return self._running
 
     def put(self, job: Job) -> Job:
-        """Run `job` when its turn comes."""
+        """Run `job` when its turn comes; after `shutdown`, never."""
+        if self._closed:
+            return job
         if self._newest_only:
             self._waiting.clear()
             if self._running is not None and self._running.yields:

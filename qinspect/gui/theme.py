@@ -106,6 +106,6 @@ def _palette(theme: Theme) -> QPalette:
 
 def _style(theme: Theme) -> str:
     """What a palette can't say: borders, spacing and rounded corners."""
-    images = {name: resource(f"icons/{name}-{theme.name}.svg").as_posix() for name in ("chevron", "caret")}
+    images = {name: resource(f"icons/{name}-{theme.name}.svg").as_posix() for name in ("chevron", "caret", "check")}
     sheet = Template(resource("themes/window.qss").read_text(encoding="utf-8"))
     return sheet.substitute(asdict(theme), **images)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from qinspect.formats.checkpoint import TensorInfo
+from qinspect.formats.gguf_names import names_in_gguf
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import ALL, Recipe, kind_of
 
@@ -70,20 +71,18 @@ def ggml_type(info: TensorInfo, scheme: Scheme | None) -> tuple[str | None, str]
     return name, ""
 
 
-def tensor_types(
-    recipe: Recipe, infos: Iterable[TensorInfo], name_of: Callable[[str], str | None] = lambda name: name
-) -> TensorTypes:
-    """What `llama-quantize` must be told to follow `recipe`; `name_of` gives a tensor's name in a GGUF file.
+def tensor_types(recipe: Recipe, infos: Iterable[TensorInfo]) -> TensorTypes:
+    """What `llama-quantize` must be told to follow `recipe`, by the names that tensors have in a GGUF file.
 
-    Vectors are left out: it keeps them in float32.
+    Of a network that llama.cpp does not know names stay as they are. Vectors are left out: it keeps them in float32.
     """
+    infos = [info for info in infos if info.quantizable or info.qtype]
+    names = names_in_gguf(info.name for info in infos) or {info.name: info.name for info in infos}
     by_type: dict[tuple[str, str], list[str]] = defaultdict(list)
     kinds: dict[str, int] = defaultdict(int)
     without = []
     for info in infos:
-        if not (info.quantizable or info.qtype):
-            continue
-        name = name_of(info.name)
+        name = names.get(info.name)
         found, reason = ggml_type(info, recipe.scheme_for(info))
         if name is None or found is None:
             without.append((info.name, reason or "it has no name in GGUF files"))
@@ -92,8 +91,8 @@ def tensor_types(
             if found is not None:
                 by_type[kind_of(name), found].append(name)
     arguments = []
-    for (kind, found), names in by_type.items():
-        for pattern in _patterns(kind, names, whole=len(names) == kinds[kind]):
+    for (kind, found), same in by_type.items():
+        for pattern in _patterns(kind, same, whole=len(same) == kinds[kind]):
             arguments.append(("--tensor-type", f"{pattern}={found}"))
     return TensorTypes(tuple(arguments), tuple(without))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +11,14 @@ from qinspect import analysis
 from qinspect.errors import FormatError, QInspectError
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.quant.lazy import Weights
-from qinspect.quant.scheme import Scheme
-from qinspect.quant.sweep import Skipped, SweepGrid, SweepPoint, sweep
-from qinspect.session import Request, Session, weights_of
+from qinspect.quant.limits import OWN_LEVELS, own_curve
+from qinspect.quant.scheme import Scheme, make_scheme
+from qinspect.quant.sweep import Skipped, SweepPoint, sweep
+from qinspect.session import SAMPLE, Request, Session, weights_of
 from qinspect.task import Token
+
+CURVE_LEVELS = (2, 3, 4, 5, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256)
+"""Numbers of levels that curves of the best scalar quantizer are drawn through."""
 
 
 def points_of(
@@ -44,10 +48,17 @@ def _held(weights: Weights | None, sample: bool) -> np.ndarray:
         return some if some.dtype.kind not in "fV" else np.ascontiguousarray(some, np.float32)
 
 
+def own_levels(request: Request, token: Token | None = None) -> dict[int, float]:
+    """SQNR in dB of the best `CURVE_LEVELS` fixed levels for the layer's own weights, from a sample of its rows."""
+    weights, _ = weights_of(replace(request, scheme=make_scheme("base11")), token)
+    some = _held(weights, sample=True)
+    return own_curve(some[:: max(1, some.size // SAMPLE)], [n for n in CURVE_LEVELS if n <= OWN_LEVELS])
+
+
 def sweep_layers(
     session: Session,
     infos: Sequence[TensorInfo],
-    grid: SweepGrid,
+    schemes_for: Callable[[TensorInfo], Iterable[Scheme]],
     *,
     sample: bool = False,
     token: Token | None = None,
@@ -57,7 +68,6 @@ def sweep_layers(
     done, size = 0, max(1, sum(info.size for info in infos))
     for info in infos:
         part = token.part(done / size, (done + info.size) / size)
-        schemes = grid.schemes_for(info.shape)
-        yield from points_of(session.request(info, None), schemes, sample=sample, token=part)
+        yield from points_of(session.request(info, None), schemes_for(info), sample=sample, token=part)
         done += info.size
         token.check(done / size)

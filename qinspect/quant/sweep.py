@@ -6,11 +6,13 @@ The schemes to try come from their own fields: a list of values for some of thes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Any
+
+import numpy as np
 
 from qinspect.errors import SchemeError
 from qinspect.quant.group_sizes import grouped, resized, useful_sizes
@@ -26,7 +28,7 @@ MOST_LEVELS = 84
 """Beyond so many, numbers of levels are not tried unless someone names them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SweepPoint:
     """What one scheme makes of one layer. `signal` and `noise` are Σw² and Σe²; `nbytes` and `bpw` count all stored.
 
@@ -241,15 +243,20 @@ def _point(layer: str, scheme: Scheme, measured: Metrics, shape: tuple[int, ...]
     )  # fmt: skip
 
 
-def with_pareto(points: Iterable[SweepPoint]) -> list[SweepPoint]:
-    """The points of each layer with `pareto` set, in the order in which they came; of equal ones the first is it."""
+def with_pareto(
+    points: Iterable[SweepPoint], by: Callable[[SweepPoint], float] = lambda point: point.noise
+) -> list[SweepPoint]:
+    """The points of each layer with `pareto` set, in the order in which they came; of equal ones the first is it.
+
+    Better is what has less of `by`.
+    """
     points = list(points)
     best: set[int] = set()
     least: dict[str, float] = {}
-    for at in sorted(range(len(points)), key=lambda at: (points[at].nbytes, points[at].noise)):
+    for at in sorted(range(len(points)), key=lambda at: (points[at].nbytes, by(points[at]))):
         point = points[at]
-        if point.noise < least.get(point.layer, math.inf):
-            least[point.layer] = point.noise
+        if by(point) < least.get(point.layer, math.inf):
+            least[point.layer] = by(point)
             best.add(at)
     return [replace(point, pareto=at in best) for at, point in enumerate(points)]
 
@@ -262,19 +269,57 @@ def distinct(points: Iterable[SweepPoint], shapes: Sequence[tuple[int, ...]]) ->
     return list(found.values())
 
 
-def summed(points: Iterable[SweepPoint], layer: str) -> list[SweepPoint]:
-    """One point for each scheme that all layers among `points` have: what they take and lose together."""
-    by_scheme: dict[Scheme, dict[str, SweepPoint]] = {}
+class Together:
+    """What layers take and lose together when all have the same scheme; their points may come one by one, and anew."""
+
+    FIELDS = ("nbytes", "signal", "noise", "max_error", "part")
+
+    def __init__(self, layers: Iterable[str] = ()) -> None:
+        self._rows = {layer: at for at, layer in enumerate(layers)}
+        self._columns: dict[Scheme, int] = {}
+        self._values = np.full((len(self._rows), 64, len(self.FIELDS)), np.nan)
+        self._sizes = np.zeros(len(self._rows))
+
+    def put(self, layer: str, points: Iterable[SweepPoint]) -> None:
+        """Take in points of one layer."""
+        row = self._rows[layer]
+        for point in points:
+            column = self._columns.setdefault(point.scheme, len(self._columns))
+            if column >= self._values.shape[1]:
+                self._values = np.concatenate([self._values, np.full_like(self._values, np.nan)], axis=1)
+            self._values[row, column] = [getattr(point, field) for field in self.FIELDS]
+            self._sizes[row] = 8 * point.nbytes / point.bpw if point.bpw else 0
+
+    @property
+    def layers(self) -> int:
+        """How many layers have points so far."""
+        return int(np.count_nonzero(self._sizes))
+
+    def points(self, name: str = "all") -> list[SweepPoint]:
+        """One point for each scheme that all layers have which have any."""
+        known = self._values[self._sizes > 0]
+        size = float(self._sizes.sum())
+        found = []
+        for scheme, column in self._columns.items():
+            values = known[:, column]
+            if not len(values) or np.isnan(values).any():
+                continue
+            nbytes, signal, noise = (float(total) for total in values[:, :3].sum(axis=0))
+            found.append(
+                SweepPoint(
+                    name, scheme, 8 * nbytes / size, decibels(signal, noise), math.sqrt(noise / size),
+                    float(values[:, 3].max()), round(nbytes), signal, noise, float(values[:, 4].min()),
+                )
+            )  # fmt: skip
+        return found
+
+
+def summed(points: Iterable[SweepPoint], name: str = "all") -> list[SweepPoint]:
+    """`Together.points` of all these."""
+    by_layer: dict[str, list[SweepPoint]] = {}
     for point in points:
-        by_scheme.setdefault(point.scheme, {})[point.layer] = point
-    layers = max((len(found) for found in by_scheme.values()), default=0)
-    return [_sum(layer, list(found.values())) for found in by_scheme.values() if len(found) == layers]
-
-
-def _sum(layer: str, points: Sequence[SweepPoint]) -> SweepPoint:
-    signal, noise = sum(p.signal for p in points), sum(p.noise for p in points)
-    nbytes, size = sum(p.nbytes for p in points), sum(8 * p.nbytes / p.bpw for p in points)
-    return SweepPoint(
-        layer, points[0].scheme, 8 * nbytes / size, decibels(signal, noise), math.sqrt(noise / size),
-        max(p.max_error for p in points), nbytes, signal, noise, min(p.part for p in points),
-    )  # fmt: skip
+        by_layer.setdefault(point.layer, []).append(point)
+    together = Together(by_layer)
+    for layer, own in by_layer.items():
+        together.put(layer, own)
+    return together.points(name)

@@ -73,7 +73,9 @@ def test_what_is_left_alone_keeps_its_type():
 
 
 NAMES = [f"blk.{block}.{kind}.weight" for block in range(12) for kind in ("attn_q", "ffn_down")]
-INFOS = [*map(info, NAMES), info("output.weight"), info("blk.0.attn_norm.weight", (512,)), info("odd.weight", (8, 30))]
+INFOS = [
+    *map(info, NAMES), info("output.weight"), info("blk.0.attn_norm.weight", (512,)), info("token_embd.weight", (8, 30))
+]  # fmt: skip
 
 
 def test_every_tensor_is_matched_by_its_own_type_alone():
@@ -94,15 +96,23 @@ def test_every_tensor_is_matched_by_its_own_type_alone():
         assert types == ({ggml_type(tensor, recipe.scheme_for(tensor))[0]} - {None})
     assert dict(found.without) == {
         "blk.11.ffn_down.weight": "GGML has no type like base11 g128",
-        "odd.weight": "q4_0 has blocks of 32, which do not divide rows of 30",
+        "token_embd.weight": "q4_0 has blocks of 32, which do not divide rows of 30",
     }
     assert "--tensor-type '^blk\\.[0-9]+\\.attn_q\\.weight$=q4_0'" in found.lines()
 
 
-def test_names_may_be_others_in_the_file_to_be():
-    recipe = Recipe.of(SAME["q8_0"])
-    found = tensor_types(
-        recipe, [info("lm_head.weight"), info("mystery.weight")], {"lm_head.weight": "output.weight"}.get
-    )
-    assert found.lines() == ["--tensor-type '^output\\.weight$=q8_0'"]
+def test_names_are_those_of_the_gguf_file_to_be():
+    names = [f"model.layers.{n}.mlp.up_proj.weight" for n in (0, 1, 10)] + ["lm_head.weight", "mystery.weight"]
+    recipe = Recipe((Rule("model.layers.10.*", SAME["q4_1"]), Rule("*", SAME["q8_0"])))
+    found = tensor_types(recipe, map(info, names))
+    assert found.lines() == [
+        "--tensor-type '^blk\\.(0|1)\\.ffn_up\\.weight$=q8_0'",
+        "--tensor-type '^blk\\.10\\.ffn_up\\.weight$=q4_1'",
+        "--tensor-type '^output\\.weight$=q8_0'",
+    ]
     assert found.without == (("mystery.weight", "it has no name in GGUF files"),)
+
+
+def test_a_network_that_nobody_knows_keeps_its_names():
+    found = tensor_types(Recipe.of(SAME["q8_0"]), [info("mystery.weight")])
+    assert found.lines() == ["--tensor-type '^mystery\\.weight$=q8_0'"]

@@ -6,8 +6,7 @@ import argparse
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,10 +18,10 @@ from qinspect.cli.sweeping import layers_of, point_cells, skipped_json, swept
 from qinspect.cli.verb import Verb, add_file, add_json, add_layers, add_reference, add_sample
 from qinspect.errors import ExportError, FormatError, SchemeError, printable
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.planning.budget import Allocation, Budget, Limit
+from qinspect.planning.budget import Allocation, Limit
 from qinspect.planning.compact import compact
 from qinspect.planning.llama_cpp import tensor_types
-from qinspect.planning.ties import fused
+from qinspect.planning.wishes import Wishes
 from qinspect.quant.scheme import Scheme
 from qinspect.quant.sweep import SweepGrid, SweepPoint
 from qinspect.recipe import Recipe
@@ -59,8 +58,9 @@ class Plan(Verb):
             raise ExportError("the recipe cannot be written: there is no such folder", path=args.output)
         with contextlib.closing(Session()) as session:
             open_session(args, session)
-            wishes = _wishes(args, layers_of(args, session), session.infos)
-            points, skipped = swept(args, session, wishes.planned, lambda info: wishes.schemes(grid, info))
+            wishes, left_alone = _wishes(args, session.infos)
+            planned = [info for info in layers_of(args, session) if info.name not in left_alone]
+            points, skipped = swept(args, session, planned, lambda info: _schemes(wishes, planned, grid, info))
             allocation = _allocated(args, wishes, points, session.infos)
             recipe = compact(allocation.choice, session.infos)
             types = tensor_types(recipe, session.infos)
@@ -93,26 +93,8 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--llama-quantize", action="store_true", help=help)
 
 
-@dataclass(frozen=True)
-class _Wishes:
-    """What a person has fixed: layers to plan, schemes that some keep, ties, weights of errors by name."""
-
-    planned: list[TensorInfo]
-    kept: Mapping[str, Scheme]
-    ties: Sequence[Sequence[str]]
-    weights: Mapping[str, float]
-
-    def schemes(self, grid: SweepGrid, info: TensorInfo) -> Sequence[Scheme]:
-        """What to try on a layer: the grid and what its tie keeps, or what it keeps itself."""
-        if info.name in self.kept:
-            return (self.kept[info.name],)
-        mates = [name for tie in self.ties if info.name in tie for name in tie]
-        tied = (self.kept[name] for name in mates if name in self.kept)
-        return list(dict.fromkeys((*grid.schemes_for(info.shape), *tied)))
-
-
-def _wishes(args: argparse.Namespace, layers: Sequence[TensorInfo], infos: Sequence[TensorInfo]) -> _Wishes:
-    """From the flags; the last lock and weight of a layer holds."""
+def _wishes(args: argparse.Namespace, infos: Sequence[TensorInfo]) -> tuple[Wishes, set[str]]:
+    """From the flags, and the layers that stay as they are; the last lock and weight of a layer holds."""
     fixed: dict[str, Scheme | None] = {}
     for text in args.lock:
         glob, _, scheme = text.partition("=")
@@ -121,12 +103,18 @@ def _wishes(args: argparse.Namespace, layers: Sequence[TensorInfo], infos: Seque
     for text in args.weight:
         glob, _, value = text.partition("=")
         weights |= dict.fromkeys(_like(args, infos, glob), _number(value, text))
-    ties = [_like(args, infos, glob) for glob in args.tie]
-    seen = {name for tie in ties for name in tie}
-    if args.tie_fused:
-        ties += [list(tie) for tie in fused(info.name for info in layers) if not seen.intersection(tie)]
-    planned = [info for info in layers if fixed.get(info.name, info) is not None]
-    return _Wishes(planned, {name: scheme for name, scheme in fixed.items() if scheme is not None}, ties, weights)
+    ties = tuple(tuple(_like(args, infos, glob)) for glob in args.tie)
+    kept = {name: scheme for name, scheme in fixed.items() if scheme is not None}
+    return Wishes(kept, weights, ties, args.tie_fused, args.relative), set(fixed) - set(kept)
+
+
+def _schemes(wishes: Wishes, planned: Sequence[TensorInfo], grid: SweepGrid, info: TensorInfo) -> Sequence[Scheme]:
+    """What to try on a layer: the grid and what its tie keeps, or what it keeps itself."""
+    if info.name in wishes.kept:
+        return (wishes.kept[info.name],)
+    mates = {name for tie in wishes.groups(one.name for one in planned) if info.name in tie for name in tie}
+    tied = (scheme for name, scheme in wishes.kept.items() if name in mates)
+    return list(dict.fromkeys((*grid.schemes_for(info.shape), *tied)))
 
 
 def _like(args: argparse.Namespace, infos: Sequence[TensorInfo], glob: str) -> list[str]:
@@ -154,22 +142,12 @@ def _number(text: str, whole: str) -> float:
 
 
 def _allocated(
-    args: argparse.Namespace, wishes: _Wishes, points: Sequence[SweepPoint], infos: Sequence[TensorInfo]
+    args: argparse.Namespace, wishes: Wishes, points: Sequence[SweepPoint], infos: Sequence[TensorInfo]
 ) -> Allocation:
     by_layer: dict[str, list[SweepPoint]] = defaultdict(list)
     for point in points:
         by_layer[point.layer].append(point)
-    weights = dict(wishes.weights)
-    if args.relative:
-        for name, found in by_layer.items():
-            weights[name] = weights.get(name, 1.0) / (found[0].signal or 1.0)
-    budget = Budget(
-        by_layer,
-        weights=weights,
-        locked={name: by_layer[name][0] for name in wishes.kept if name in by_layer},
-        ties=wishes.ties,
-        rest=sum(stored_nbytes(info, None) for info in infos if info.name not in by_layer),
-    )
+    budget = wishes.budget(by_layer, sum(stored_nbytes(info, None) for info in infos if info.name not in by_layer))
     if args.max_bytes is not None:
         return budget.plan(Limit("bytes", args.max_bytes))
     return budget.plan(Limit("sqnr", args.min_sqnr) if args.bpw is None else Limit("bpw", args.bpw))

@@ -1,0 +1,46 @@
+"""What a person has fixed before a budget is shared out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qinspect.planning.budget import Budget
+from qinspect.planning.ties import fused
+from qinspect.quant.scheme import Scheme
+from qinspect.quant.sweep import SweepPoint
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Layers that keep a scheme, what errors of layers count (1 where nothing is said), and layers that are tied.
+
+    `fused` ties what runtimes fuse besides; `relative` counts errors relative to each layer's own energy.
+    """
+
+    kept: Mapping[str, Scheme] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    ties: tuple[tuple[str, ...], ...] = ()
+    fused: bool = False
+    relative: bool = False
+
+    def groups(self, names: Iterable[str]) -> list[tuple[str, ...]]:
+        """All ties: those by hand, and of the other layers among `names` those that are fused."""
+        by_hand = {name for tie in self.ties for name in tie}
+        found = fused(names) if self.fused else []
+        return [*self.ties, *(tie for tie in found if not by_hand.intersection(tie))]
+
+    def budget(self, points: Mapping[str, Sequence[SweepPoint]], rest: int) -> Budget:
+        """The budget of these layers' points; `rest` are the bytes of all else. A kept scheme must have its point."""
+        weights = dict(self.weights)
+        if self.relative:
+            for name, found in points.items():
+                weights[name] = weights.get(name, 1.0) / (found[0].signal or 1.0)
+        kept = (point for found in points.values() for point in found if self.kept.get(point.layer) == point.scheme)
+        return Budget(
+            points,
+            weights=weights,
+            locked={point.layer: point for point in kept},
+            ties=self.groups(points),
+            rest=rest,
+        )
