@@ -53,6 +53,8 @@ def main() -> None:
     screenshot(real, IMAGES / "sentinel.png", layer=dense, scheme=make_scheme("sentinel"))
     screenshot(real, IMAGES / "error.png", layer=dense, arrange=enlarged(3))
     screenshot(real, IMAGES / "export.png", layer=dense, arrange=exported)
+    for view in ("layers", "sweep", "budget"):
+        screenshot(real, IMAGES / f"{view}.png", layer=dense, view=view, size=(1600, 900))
     screenshot(None, IMAGES / "welcome.png", size=SMALL)
     draw_all(IMAGES / "schemes")  # with the fonts that the window has loaded
 

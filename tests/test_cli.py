@@ -380,6 +380,17 @@ def test_a_screenshot_has_the_size_asked_for(model, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert png_size(out) == (1200, 800)
     assert "no.weight" in failure("screenshot", model, "-o", tmp_path / "x.png", "--layer", "no.weight")
+    assert "layers" in failure("screenshot", model, "-o", tmp_path / "x.png", "--view", "nothing")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_screenshot_of_a_view(model, tmp_path):
+    plain, layers = tmp_path / "plain.png", tmp_path / "layers.png"
+    size = ("--size", "900x600")
+    assert run("screenshot", model, "-o", plain, *size).returncode == 0
+    assert run("screenshot", model, "-o", layers, *size, "--view", "layers").returncode == 0
+    assert png_size(layers) == (900, 600)
+    assert plain.read_bytes() != layers.read_bytes()
 
 
 def test_the_demo_runs_without_a_display(digits, tmp_path):

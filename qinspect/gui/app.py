@@ -13,7 +13,7 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from qinspect.assets import resource
-from qinspect.errors import ExportError, QInspectError
+from qinspect.errors import ExportError, QInspectError, UnsupportedError
 from qinspect.gui import resume
 from qinspect.gui import theme as themes
 from qinspect.gui.main_window import MainWindow
@@ -50,9 +50,13 @@ def screenshot(
     size: tuple[int, int] = (1600, 1000),
     theme: str = "dark",
     scheme: Scheme | None = None,
+    view: str | None = None,
     arrange: Callable[[MainWindow], None] | None = None,
 ) -> None:
-    """Write a PNG of the real window with `path` open and its figures there; `arrange` may click first."""
+    """Write a PNG of the real window with `path` open and its figures there; `arrange` may click first.
+
+    A `view` of this name comes to the front: it fills the centre, or its tab is chosen.
+    """
     if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     application()
@@ -64,6 +68,9 @@ def screenshot(
             window.resize(*size)
             window.show()
             _prepare(window, path, layer, scheme)
+            if view is not None:
+                _bring_up(window, view)
+                settle(window)
             if arrange is not None:
                 arrange(window)
                 settle(window)
@@ -89,6 +96,16 @@ def _prepare(window: MainWindow, path: str | None, layer: str | None, scheme: Sc
         settle(window)
     if errors:
         raise QInspectError(errors[0])
+
+
+def _bring_up(window: MainWindow, name: str) -> None:
+    frames = {frame.view.name: frame for frame in window.frames}
+    if name not in frames:
+        raise UnsupportedError(f"there is no view {name!r}; choose one of {', '.join(frames)}")
+    if frames[name] in window.grid.frames:
+        window.enlarge(frames[name])
+    else:
+        window.tabs.setCurrentWidget(frames[name])
 
 
 def settle(window: MainWindow) -> None:

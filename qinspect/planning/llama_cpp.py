@@ -74,10 +74,13 @@ def ggml_type(info: TensorInfo, scheme: Scheme | None) -> tuple[str | None, str]
 def tensor_types(recipe: Recipe, infos: Iterable[TensorInfo]) -> TensorTypes:
     """What `llama-quantize` must be told to follow `recipe`, by the names that tensors have in a GGUF file.
 
-    Of a network that llama.cpp does not know names stay as they are. Vectors are left out: it keeps them in float32.
+    Of a network most of which llama.cpp does not know, names stay as they are. Vectors are left out: it keeps them in
+    float32.
     """
     infos = [info for info in infos if info.quantizable or info.qtype]
-    names = names_in_gguf(info.name for info in infos) or {info.name: info.name for info in infos}
+    names = names_in_gguf(info.name for info in infos)
+    if 2 * len(names) < len(infos):
+        names = {info.name: info.name for info in infos}
     by_type: dict[tuple[str, str], list[str]] = defaultdict(list)
     kinds: dict[str, int] = defaultdict(int)
     without = []

@@ -36,16 +36,18 @@ def go_to(window, name):
 
 
 def choose_grid(view, qtbot, schemes, sizes="", bits=""):
-    """Check just these schemes in the menu, and type group sizes and bits."""
-    for action in view.bar.menu.actions():
-        if action.isCheckable() and action.isChecked() != (action.data() in schemes):
-            action.trigger()
+    """Type group sizes and bits, and check just these schemes in the menu; last, so that nothing else is measured."""
+    entries = {action.text(): action for action in view.bar.menu.actions()}
+    entries["None"].trigger()
     for edit, text in ((view.bar.sizes, sizes), (view.bar.bits, bits)):
         edit.setFocus()
         edit.selectAll()
         qtbot.keyClick(edit, Qt.Key.Key_Delete)
         qtbot.keyClicks(edit, text)
         qtbot.keyClick(edit, Qt.Key.Key_Return)
+    for action in entries.values():
+        if action.isCheckable() and action.data() in schemes:
+            action.trigger()
 
 
 def click(plot, at):

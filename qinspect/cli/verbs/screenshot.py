@@ -24,6 +24,7 @@ class Screenshot(Verb):
         scheme_flags.add(parser)
         add_output(parser)
         parser.add_argument("--layer", metavar="NAME", help="the tensor to show; by default the worst")
+        parser.add_argument("--view", metavar="NAME", help="the view that fills the centre: error, sweep, budget …")
         parser.add_argument(
             "--size", type=_size, default=(1600, 1000), metavar="WxH", help="in pixels (default 1600x1000)"
         )
@@ -34,7 +35,8 @@ class Screenshot(Verb):
         with open_checkpoint(args.file) as checkpoint:
             if args.layer is not None:
                 checkpoint.info(args.layer)
-        draw(args.file, args.output, layer=args.layer, size=args.size, theme=args.theme, scheme=args.scheme)
+        choices = {name: getattr(args, name) for name in ("layer", "size", "theme", "scheme", "view")}
+        draw(args.file, args.output, **choices)
         return 0
 
 
