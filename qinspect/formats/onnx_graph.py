@@ -7,6 +7,7 @@ in a moment however large it is.
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from qinspect.errors import FormatError, UnsupportedError
 from qinspect.formats.dtypes import bits, numpy_dtype, unpacked
 from qinspect.formats.external import ExternalFiles
-from qinspect.formats.protobuf import BYTES, VARINT, Field, Wire, signed, varints
+from qinspect.formats.protobuf import BYTES, FIXED32, VARINT, Field, Wire, signed, varints
 from qinspect.formats.stored import Source, Span, WatchedFile, readonly, taken
 
 TYPES = {
@@ -200,6 +201,8 @@ class _Scan:
                 integers += self.wire.counts(each)
             elif number == 3 and kind == VARINT:
                 value = signed(a)
+            elif number == 2 and kind == FIXED32:
+                value = struct.unpack("<f", self.wire.bytes(a, b))[0]
             elif kind != BYTES:
                 continue
             elif number == 1:

@@ -6,7 +6,7 @@ So a file's size is known before it is written, and its tensors can be written i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,5 +38,5 @@ class Blueprint(Protocol):
     def offsets(self) -> Mapping[str, int]:
         """Where the data of each stored array begins in the file."""
 
-    def frame(self, crcs: Mapping[str, int]) -> list[tuple[int, bytes]]:
+    def frame(self, crcs: Mapping[str, int]) -> Iterable[tuple[int, bytes]]:
         """All that is no array's data, and where it goes; `crcs` holds the CRC-32 of every stored array."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -12,20 +11,20 @@ import numpy as np
 from qinspect.errors import ExportError, FormatError, UnsupportedError
 from qinspect.formats.checkpoint import FLOATING, Checkpoint
 from qinspect.formats.dtypes import numpy_dtype
-from qinspect.network import LayerNorm, Linear, Network, find_test_set, load_test_set
+from qinspect.network import LayerNorm, Linear, Network
 from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.targets.atomic import durable
 from qinspect.targets.blueprint import Stored
 from qinspect.targets.choice import Choice
+from qinspect.targets.matrix import Matrix, device_arrays, float_matrix, matrix_of
 from qinspect.targets.mcu import golden
 from qinspect.targets.mcu.compiled import LARGEST, find_compiler, running
 from qinspect.targets.mcu.device_file import DeviceFile, Entry, seal
-from qinspect.targets.mcu.matrix import Matrix, device_arrays, float_matrix, matrix_of
 from qinspect.targets.mcu.parsed import Parsed
-from qinspect.targets.mcu.program import Program, compiled
 from qinspect.targets.mcu.texts import Texts
 from qinspect.targets.packed import converted, packed
+from qinspect.targets.program import Program, compiled, inputs_for
 from qinspect.targets.read_back import Content, difference_of_blocks
 from qinspect.targets.target import Needs, PlanRow, ReportRow
 from qinspect.targets.tensor_file import Contents, TensorFile, Written
@@ -35,9 +34,6 @@ LEFT_OUT = "left out"
 ARRAY = "array"
 MATRIX = "matrix"
 FLOAT = "float32"
-
-VECTORS = 4
-"""Inputs that the self-test of a network runs."""
 
 _INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
@@ -89,7 +85,7 @@ class C(TensorFile):
             return held.scheme.dequantize(held, token=token)
         return converted(held, numpy_dtype(_entry(row).dtype))
 
-    def arrays(self, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
         """In the order of `stored`."""
         if not isinstance(content, QTensor):
             return [content]
@@ -110,7 +106,7 @@ class C(TensorFile):
     def companions(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Mapping[str, int]:
         """The C and what explains it."""
         texts = self._texts(checkpoint, rows)
-        vectors = 0 if texts.program is None else len(_inputs(checkpoint, texts.program))
+        vectors = 0 if texts.program is None else len(inputs_for(checkpoint, texts.program.inputs))
         small = texts.small(0, golden.zeros(texts.file, texts.program, vectors))
         return {name: len(text.encode()) for name, text in small.items()} | {_SOURCE: texts.code_nbytes}
 
@@ -139,7 +135,7 @@ class C(TensorFile):
         if network is None or texts.program is None:
             return golden.of_layers(texts.file, parsed, token)
         rounds = [e.name.removesuffix(".weight") for e in texts.file.entries if e.matrix and e.matrix.takes_int8]
-        return golden.of_network(network, _inputs(checkpoint, texts.program), parsed, rounds)
+        return golden.of_network(network, inputs_for(checkpoint, texts.program.inputs), parsed, rounds)
 
     def read_back(self, written: Written, contents: Contents, token: Token) -> tuple[tuple[ReportRow, ...], str]:
         """By the compiled runtime where there is a compiler, else by a reader that shares nothing with the writer."""
@@ -236,14 +232,3 @@ def _entry(row: PlanRow) -> Entry:
     matrix = matrix_of(row.scheme, row.shape)
     assert isinstance(matrix, Matrix)
     return Entry(row.name, row.shape, dtype, row.scheme, matrix)
-
-
-def _inputs(checkpoint: Checkpoint, program: Program) -> np.ndarray:
-    """What the self-test runs: the first rows of the test set beside the checkpoint, or random numbers."""
-    path = find_test_set(checkpoint.path)
-    if path is not None:
-        with contextlib.suppress(FormatError):
-            x, _ = load_test_set(path)
-            if x.shape[1] == program.inputs:
-                return x[:VECTORS]
-    return np.random.default_rng(0).standard_normal((VECTORS, program.inputs), np.float32)

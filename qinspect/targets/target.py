@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class PlanRow:
     note: str = ""
     stored_as: str = ""
     importance: np.ndarray | None = field(default=None, compare=False, repr=False)
+    place: Any = field(default=None, compare=False, repr=False)
+    """What the target itself remembers of the tensor from planning to writing."""
 
 
 @dataclass(frozen=True)

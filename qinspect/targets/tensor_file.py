@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from qinspect.errors import ExportError, FormatError, QInspectError, UnsupportedError
 from qinspect.formats.checkpoint import Checkpoint
@@ -58,7 +58,7 @@ class TensorFile(Target):
         """`held`, as the source has it, turned into what will be stored."""
 
     @abstractmethod
-    def arrays(self, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
         """The data of `stored`, in its order."""
 
     @abstractmethod
@@ -92,11 +92,11 @@ class TensorFile(Target):
         """A row for every tensor."""
         return [self.row(checkpoint, choice) for choice in chosen]
 
-    def row(self, checkpoint: Checkpoint, choice: Choice, stored_as: str = "") -> PlanRow:
+    def row(self, checkpoint: Checkpoint, choice: Choice, stored_as: str = "", place: Any = None) -> PlanRow:
         """The row of one tensor, with its sizes."""
-        info = choice.info
+        info, note = choice.info, self.note(choice)
         try:
-            row = PlanRow(info.name, info.shape, info.dtype, choice.scheme, 0, 0, self.note(choice), stored_as)
+            row = PlanRow(info.name, info.shape, info.dtype, choice.scheme, 0, 0, note, stored_as, place=place)
             nbytes = sum(stored.nbytes for stored in self.stored(row))
             return replace(row, nbytes=nbytes, original_nbytes=info.size * itemsize(info.dtype))
         except QInspectError as error:
@@ -154,7 +154,7 @@ class TensorFile(Target):
         crcs: dict[str, int] = {}
         with durable(part) as file:
             for row, content, token in contents:
-                for stored, array in zip(self.stored(row), self.arrays(content), strict=True):
+                for stored, array in zip(self.stored(row), self.arrays(row, content), strict=True):
                     file.seek(offsets[stored.name])
                     crcs[stored.name] = _put(file, array, token)
                 del content, array
@@ -171,7 +171,7 @@ class TensorFile(Target):
                 for row, meant, part in contents:
                     found = opened.lazy(row.name)
                     sums = [written.crcs[stored.name] for stored in self.stored(row)]
-                    difference = read_back.check(meant, found, sums, self.arrays(found), part)
+                    difference = read_back.check(meant, found, sums, self.arrays(row, found), part)
                     rows.append(ReportRow(row.name, row.nbytes, difference))
                     del meant, found
         except (FormatError, UnsupportedError) as error:

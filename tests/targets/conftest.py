@@ -1,5 +1,7 @@
 """Source checkpoints, written by the reference libraries."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,27 @@ def source(tensors, tmp_path_factory):
     """The tensors as a `.safetensors` file with metadata of its own."""
     path = tmp_path_factory.mktemp("source") / "source.safetensors"
     save_file(tensors, path, metadata={"format": "pt", "qinspect.network": "[]", "note": "ж"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory):
+    """A small network that every target can export, with a tensor that it does not use."""
+    draw = torch.Generator().manual_seed(7)
+    tensors = {
+        "fc1.weight": torch.randn(12, 300, generator=draw),
+        "fc1.bias": torch.randn(12, generator=draw),
+        "norm.weight": torch.randn(12, generator=draw),
+        "fc2.weight": torch.randn(8, 12, generator=draw),
+        "ids": torch.arange(10).reshape(2, 5),
+    }
+    network = [
+        {"op": "linear", "prefix": "fc1"},
+        {"op": "layernorm", "prefix": "norm"},
+        {"op": "linear", "prefix": "fc2"},
+    ]
+    path = tmp_path_factory.mktemp("example") / "example.safetensors"
+    save_file(tensors, path, metadata={"qinspect.network": json.dumps(network)})
     return path
 
 

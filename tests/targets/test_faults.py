@@ -26,8 +26,9 @@ FOLDERS = [target.name for target in registry if target.folder]
 
 @pytest.fixture(autouse=True)
 def no_compiler(monkeypatch):
-    """What goes wrong here goes wrong without one too, and sooner."""
+    """What goes wrong here goes wrong without one too, and sooner; nor is onnxruntime needed."""
     monkeypatch.setattr("qinspect.targets.c.find_compiler", lambda token: None)
+    monkeypatch.setattr("qinspect.targets.graph.runtime.version", lambda: None)
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def out(tmp_path):
 
 
 @pytest.fixture
-def checkpoint(source):
-    with open_checkpoint(source) as opened:
+def checkpoint(example):
+    with open_checkpoint(example) as opened:
         yield opened
 
 
@@ -175,7 +176,7 @@ def test_an_old_folder_of_the_same_kind_is_replaced(checkpoint, out, monkeypatch
 
 
 @pytest.mark.parametrize("target", FOLDERS)
-def test_a_folder_that_no_export_made_is_left_alone(checkpoint, source, tmp_path, target):
+def test_a_folder_that_no_export_made_is_left_alone(checkpoint, tmp_path, target):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes.txt").write_bytes(OLD)
@@ -191,10 +192,10 @@ def test_a_folder_that_no_export_made_is_left_alone(checkpoint, source, tmp_path
 
 
 @pytest.mark.parametrize("target", FOLDERS)
-def test_the_folder_of_the_open_file_is_no_destination(source, tmp_path, target):
+def test_the_folder_of_the_open_file_is_no_destination(example, tmp_path, target):
     name = registry[target].tensors_in
     (tmp_path / "model").mkdir()
-    shutil.copy(source, tmp_path / "model" / name)
+    shutil.copy(example, tmp_path / "model" / name)
     before = (tmp_path / "model" / name).read_bytes()
     with (
         open_checkpoint(tmp_path / "model" / name) as checkpoint,
@@ -229,9 +230,9 @@ def test_a_disk_that_changes_bytes_is_found_out(checkpoint, out, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["itself", "another spelling", "symbolic link", "hard link"])
-def test_the_open_file_is_no_destination(source, tmp_path, way):
+def test_the_open_file_is_no_destination(example, tmp_path, way):
     path = tmp_path / "model.safetensors"
-    shutil.copy(source, path)
+    shutil.copy(example, path)
     before = path.read_bytes()
     out = {
         "itself": path,

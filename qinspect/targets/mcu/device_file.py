@@ -28,7 +28,7 @@ from typing import Any
 from qinspect.errors import UnsupportedError
 from qinspect.quant.scheme import Scheme
 from qinspect.targets.blueprint import Stored
-from qinspect.targets.mcu.matrix import Matrix
+from qinspect.targets.matrix import Matrix
 from qinspect.targets.read_back import CHUNK
 
 MAGIC = 0x534E4951

@@ -11,7 +11,7 @@ import numpy as np
 from qinspect.network import Network
 from qinspect.targets.mcu.device_file import DeviceFile, Entry
 from qinspect.targets.mcu.parsed import Parsed
-from qinspect.targets.mcu.program import Program
+from qinspect.targets.program import Program
 from qinspect.task import Token
 
 

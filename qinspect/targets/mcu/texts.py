@@ -15,11 +15,11 @@ import numpy as np
 
 from qinspect.assets import resource
 from qinspect.network import LayerNorm, Linear, Relu
+from qinspect.targets.matrix import Matrix
 from qinspect.targets.mcu.device_file import HEADER_WORDS, VERSION, DeviceFile, Entry
 from qinspect.targets.mcu.golden import Golden
 from qinspect.targets.mcu.literals import comment, floats, identifiers, literal, words_nbytes, words_text
-from qinspect.targets.mcu.matrix import Matrix
-from qinspect.targets.mcu.program import INPUT, Program, Step
+from qinspect.targets.program import INPUT, Program, Step
 from qinspect.targets.target import Needs
 
 MATRIX_BYTES = 88

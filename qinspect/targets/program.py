@@ -1,12 +1,16 @@
-"""A network as a list of calls of the runtime, with every value in a buffer that nothing else needs at the time."""
+"""A network as a list of steps, with every value in a buffer that nothing else needs at the time."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from qinspect.errors import FormatError
-from qinspect.network import LayerNorm, Linear, Network, Operator, Relu, Residual
+from qinspect.formats.checkpoint import Checkpoint
+from qinspect.network import LayerNorm, Linear, Network, Operator, Relu, Residual, find_test_set, load_test_set
 
 INPUT = -1
 """The buffer that the caller hands in, which is never written to."""
@@ -44,6 +48,21 @@ def compiled(network: Network, shapes: Mapping[str, tuple[int, ...]]) -> Program
     builder = _Builder(shapes)
     result, outputs = builder.run(network.operators, INPUT, inputs)
     return Program(tuple(builder.steps), tuple(builder.sizes), inputs, outputs, result)
+
+
+VECTORS = 4
+"""Inputs that a check runs."""
+
+
+def inputs_for(checkpoint: Checkpoint, features: int) -> np.ndarray:
+    """Inputs to check a network with: the first rows of the test set beside the checkpoint, or random numbers."""
+    path = find_test_set(checkpoint.path)
+    if path is not None:
+        with contextlib.suppress(FormatError):
+            x, _ = load_test_set(path)
+            if x.shape[1] == features:
+                return x[:VECTORS]
+    return np.random.default_rng(0).standard_normal((VECTORS, features), np.float32)
 
 
 def _first_width(operators: tuple[Operator, ...], shapes: Mapping[str, tuple[int, ...]]) -> int | None:

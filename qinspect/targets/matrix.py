@@ -1,4 +1,7 @@
-"""A quantized tensor as the C runtime takes it: digits of a number a word, and what they mean (`qinspect.h`)."""
+"""A quantized tensor in the one form that simple decoders take: digits of 32-bit words, and what they mean.
+
+The C runtime (`resources/c/qinspect.h`) and packed ONNX graphs decode it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from qinspect.quant.scheme import Grid, QTensor, Scheme
 from qinspect.quant.schemes.mxfp4 import MXFP4
 
 DEVICE_NAMES = {"scale": "scale", "min_val": "offset", "minimum": "offset", "zero_point": "zero", "codebook": "table"}
-"""Parameters of schemes, and what the runtime calls them."""
+"""Parameters of schemes, and what they are called here."""
 
 SCALE_TYPES = ("F32", "F16", "BF16", "F8_E8M0")
 ZERO_TYPES = ("U8", "U16")
@@ -23,8 +26,9 @@ ZERO_TYPES = ("U8", "U16")
 
 @dataclass(frozen=True)
 class Matrix:
-    """`rows × cols` weights; `arrays` holds type and shape of all that is stored, by the runtime's names.
+    """`rows × cols` weights in groups of `group` along a row; each has `sets` parameter sets, 0 if one serves all.
 
+    `arrays` holds type and shape of all that is stored: codes, scale, offset, zero, table.
     A code means `(code − zero)·scale + offset`, or `table[code]·scale + offset`; `unit` is the distance of even levels
     in scales. Where there is no array of zeros or offsets, all groups have the fixed ones. Base 0 is float32 weights.
     """
@@ -76,7 +80,7 @@ def float_matrix(shape: tuple[int, ...]) -> Matrix:
 
 @lru_cache(maxsize=1024)
 def matrix_of(scheme: Scheme, shape: tuple[int, ...]) -> Matrix | str:
-    """How a tensor in `scheme` is stored on the device, or why the runtime cannot hold it."""
+    """How a tensor in `scheme` is stored, or why it cannot be in this form."""
     layout = scheme.layout(shape)
     if not layout.cols:
         return "it is empty"
@@ -85,7 +89,7 @@ def matrix_of(scheme: Scheme, shape: tuple[int, ...]) -> Matrix | str:
     unknown = [name for name in scheme.param_names if name not in DEVICE_NAMES]
     meaning = None if unknown else _meaning(scheme)
     if meaning is None:
-        return f"the runtime does not know {scheme.label}"
+        return f"the decoder does not know {scheme.label}"
     base = _base(scheme.n_codes)
     found = replace(meaning, rows=layout.rows, cols=layout.cols, group=layout.run, base=base)
     found = replace(found, sets=layout.runs_per_row if layout.local and layout.sets > 1 else 0)
@@ -104,7 +108,7 @@ def _base(codes: int) -> int:
 
 
 def _param_types(scheme: Scheme) -> dict[str, str]:
-    """Device name and type of each parameter that a set has."""
+    """Name and type of each parameter that a set has."""
     found = {DEVICE_NAMES[name]: dtype_name(dtype) for name, dtype in scheme.param_dtypes().items()}
     if isinstance(scheme, MXFP4):
         found["scale"] = "F8_E8M0"
@@ -112,7 +116,7 @@ def _param_types(scheme: Scheme) -> dict[str, str]:
 
 
 def _meaning(scheme: Scheme) -> Matrix | None:
-    """What codes mean, found by asking the scheme with two sets of parameters; None if the runtime has no such form."""
+    """What codes mean, found by asking the scheme with two sets of parameters; None if it is nothing of this form."""
     types = _param_types(scheme)
     if types.get("scale") not in SCALE_TYPES or types.get("offset", types["scale"]) != types["scale"]:
         return None
@@ -145,27 +149,31 @@ def _grid(scheme: Scheme, value: int) -> Grid:
 
 def device_arrays(q: QTensor, matrix: Matrix) -> list[np.ndarray]:
     """The data of `matrix.arrays`, in that order."""
-    held = {DEVICE_NAMES[name]: array for name, array in q.params.items()}
-    held["codes"] = _words(q, matrix)
+    held = params_of(q, matrix)
+    held["codes"] = np.ascontiguousarray(words_of(q, matrix).reshape(matrix.rows, -1)[:, : matrix.row_words])
+    return [held[name].reshape(shape) for name, (_, shape) in matrix.arrays.items()]
+
+
+def params_of(q: QTensor, matrix: Matrix) -> dict[str, np.ndarray]:
+    """Scale, offset, zero and table as far as there are any, one entry a set."""
+    held = {DEVICE_NAMES[name]: np.asarray(array) for name, array in q.params.items()}
     if "table" in matrix.arrays and "table" not in held:
         table = q.scheme.grid_of(q.params, slice(0, 1)).table
         assert table is not None
         held["table"] = table
-    return [held[name].reshape(shape) for name, (_, shape) in matrix.arrays.items()]
+    return held
 
 
-def _words(q: QTensor, matrix: Matrix) -> np.ndarray:
-    """The codes, counted from the lowest, as digits."""
+def words_of(q: QTensor, matrix: Matrix) -> np.ndarray:
+    """The codes, counted from the lowest, as digits: uint32 `[rows, groups, words]`, every group of full width."""
     low = q.scheme.code_range[0]
     codes = q.scheme.codes(q).reshape(matrix.rows, matrix.cols)
     if matrix.base > 256:
-        words = _pairs((codes - low).astype("<u2"), matrix)
-    else:
-        unsigned = (codes - low if low else codes).astype(np.uint8, copy=False)
-        packed = np.empty((matrix.rows, matrix.groups, 4 * matrix.group_words), np.uint8)
-        DigitPacking(matrix.base).pack(np.ascontiguousarray(unsigned), _rows_of(matrix), packed)
-        words = packed.view("<u4")
-    return np.ascontiguousarray(words.reshape(matrix.rows, -1)[:, : matrix.row_words])
+        return _pairs((codes - low).astype("<u2"), matrix)
+    unsigned = (codes - low if low else codes).astype(np.uint8, copy=False)
+    packed = np.empty((matrix.rows, matrix.groups, 4 * matrix.group_words), np.uint8)
+    DigitPacking(matrix.base).pack(np.ascontiguousarray(unsigned), _rows_of(matrix), packed)
+    return packed.view("<u4")
 
 
 def _rows_of(matrix: Matrix) -> Layout:
