@@ -331,8 +331,9 @@ def test_a_file_without_tensors_to_pack(tmp_path):
         assert plan.bpw is None
 
 
-@pytest.mark.parametrize("target", list(registry), ids=lambda target: target.name)
+@pytest.mark.parametrize("target", [*OWN, "c"])
 def test_one_tensor_is_in_memory_at_a_time(target, tmp_path):
+    target = registry[target]
     layers, nbytes = 3, 24 << 20
     source = tmp_path / "layers.safetensors"
     save_file({f"fc{i}.weight": torch.randn(1024, nbytes // 4096) for i in range(layers)}, source)
