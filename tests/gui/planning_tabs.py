@@ -28,11 +28,21 @@ def write_model(path, *, big=False, bad=False):
 LAYERS = ["head.weight", *(f"h.{block}.{part}.weight" for block in (0, 1) for part in ("k_proj", "mlp", "q_proj"))]
 
 
+def frame_of(window, name):
+    return next(frame for frame in window.frames if frame.view.name == name)
+
+
 def go_to(window, name):
     """The view of this name, on the tab that comes to the front."""
-    frame = next(frame for frame in window.frames if frame.view.name == name)
-    window.tabs.setCurrentWidget(frame)
-    return frame.view
+    window.tabs.setCurrentWidget(frame_of(window, name))
+    return frame_of(window, name).view
+
+
+def colours(widget):
+    """Those of some pixels."""
+    image = widget.grab().toImage()
+    places = ((x, y) for x in range(0, image.width(), 5) for y in range(0, image.height(), 5))
+    return {image.pixelColor(*place).name() for place in places}
 
 
 def choose_grid(view, qtbot, schemes, sizes="", bits=""):

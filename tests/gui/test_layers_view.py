@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from driving import hover, pixel_of
-from planning_tabs import LAYERS, click, go_to, write_model
+from planning_tabs import LAYERS, click, colours, go_to, write_model
 from PySide6.QtCore import Qt
 from safetensors.numpy import save_file
 
@@ -52,9 +52,9 @@ def test_every_layer_is_drawn_in_the_order_of_the_file(view, window, tensors):
 
 
 def test_blocks_have_colours_of_their_own(view):
-    colours = dict(zip(names(view), view._colours(), strict=True))
-    assert len({colours[name] for name in names(view) if name.startswith("h.0.")}) == 1
-    assert len({colours["head.weight"], colours["h.0.mlp.weight"], colours["h.1.mlp.weight"]}) == 3
+    found = dict(zip(names(view), view._colours(), strict=True))
+    assert len({found[name] for name in names(view) if name.startswith("h.0.")}) == 1
+    assert len({found["head.weight"], found["h.0.mlp.weight"], found["h.1.mlp.weight"]}) == 3
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,7 @@ def test_nothing_to_show(window, settle, tmp_path):
 def test_it_paints_in_both_themes_and_tells_its_values(view, window):
     for theme in themes.THEMES.values():
         window.set_theme(theme)
-        image = view.grab().toImage()
-        places = ((x, y) for x in range(0, image.width(), 2) for y in range(0, image.height(), 2))
-        assert len({image.pixelColor(*place).name() for place in places}) > 8
+        assert len(colours(view)) > 8
     (table,) = view.tables()
     assert list(table.column("layer")) == names(view)
     assert view.subject() == f"{len(LAYERS)} layers"

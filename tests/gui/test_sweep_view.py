@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from driving import hover
-from planning_tabs import LAYERS, choose_grid, click, go_to, place_of, write_model
+from planning_tabs import LAYERS, choose_grid, click, frame_of, go_to, place_of, write_model
 from PySide6.QtCore import Qt
 
 from qinspect.gui import theme as themes
@@ -30,8 +30,9 @@ def window(window, settle, tensors, tmp_path):
 @pytest.fixture
 def view(window, qtbot, settle):
     """With base-11 and integers of four bits in groups of 32, 64 and 126, of rows of 100."""
-    view = go_to(window, "sweep")
+    view = frame_of(window, "sweep").view
     choose_grid(view, qtbot, ["base11", "symmetric"], "32, 64, 126", "4")
+    go_to(window, "sweep")
     settle(window)
     return view
 
