@@ -403,9 +403,12 @@ class TestPyramid:
         scheme = make_scheme("base11", group_size=50)
         error = (scheme.dequantize(scheme.quantize(w)) - w).astype(np.float64)
         found = ask(Pooled(Quantity.ERROR, rows=(128, 300), factor=4), scheme, w)
-        assert found.start == 128
+        assert found.start == (128, 0)
         assert list(found.levels) == [4]
         np.testing.assert_allclose(found.levels[4], extreme(error[128:300], 4), rtol=1e-6)
+        part = ask(Pooled(Quantity.ERROR, Pooling.MEAN, rows=(128, 300), cols=(40, 91), factor=4), scheme, w)
+        assert part.start == (128, 40)
+        np.testing.assert_allclose(part.levels[4], POOLS[Pooling.MEAN](error[128:300, 40:91], 4), rtol=1e-4, atol=1e-8)
 
     def test_without_a_reference_weights_are_what_they_decode_to(self, w):
         q = make_scheme("base11").quantize(w)

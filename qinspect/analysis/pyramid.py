@@ -44,15 +44,15 @@ class Pooling(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
-    """A matrix of `shape` pooled by powers of two: `levels[f]` has cells of f × f values, rows from number `start` on.
+    """A matrix of `shape` pooled by powers of two: `levels[f]` has cells of f × f values.
 
-    Cells at the right and lower edge may hold fewer.
+    The first begins at row and column `start`; those at the right and lower edge may hold fewer.
     """
 
     shape: tuple[int, int]
     pooling: Pooling
     levels: Mapping[int, np.ndarray]
-    start: int = 0
+    start: tuple[int, int] = (0, 0)
 
     @property
     def finest(self) -> int:
@@ -67,30 +67,34 @@ class Pyramid:
 
 @dataclass(frozen=True)
 class Pooled(Question):
-    """One quantity of the matrix as a pyramid; with `rows` and `factor`, one level of these rows alone.
+    """One quantity of the matrix as a pyramid; with `rows`, `cols` and `factor`, one level of this part alone.
 
-    `rows` begins at a multiple of `factor`, a power of two. RELATIVE is the ratio of what is pooled of errors and of
+    Both begin at multiples of `factor`, a power of two. RELATIVE is the ratio of what is pooled of errors and of
     weights, but for LARGEST. ERROR, RELATIVE and STEPS are zero without the original weights.
     """
 
     quantity: Quantity
     pooling: Pooling = Pooling.LARGEST
     rows: tuple[int, int] | None = None  # type: ignore[misc]
+    cols: tuple[int, int] | None = None
     factor: int | None = None
 
     def begin(self, subject: Subject) -> Pass:
         """Make room for the finest level; the others follow from it."""
         rows, cols = matrix_shape(subject.quantized.shape)
         start, stop = self.rows or (0, rows)
+        left, right = self.cols or (0, cols)
         factor = self.factor or _least_factor(rows, cols)
-        cells = -(-(stop - start) // factor), -(-cols // factor)
+        size = stop - start, right - left
+        cells = -(-size[0] // factor), -(-size[1] // factor)
         ratio = self.quantity == Quantity.RELATIVE and self.pooling != Pooling.LARGEST
         pools = [np.zeros(cells, np.float32) for _ in range(1 + ratio)]
 
         def visit(block: Block) -> None:
             into = slice((block.start - start) // factor, -(-(block.stop - start) // factor))
             for values, out in zip(self._values(block, ratio), pools, strict=True):
-                self._pool(values, factor, out[into])
+                part = values if self.cols is None else np.ascontiguousarray(values[:, left:right])
+                self._pool(part, factor, out[into])
 
         def finish(_: list[None]) -> Pyramid:
             one = self.rows is not None
@@ -98,9 +102,8 @@ class Pooled(Question):
             while not one and max(pools_of(levels).shape) > TOP_CELLS:
                 largest = max(levels)
                 levels[2 * largest] = [self._halved(pool) for pool in levels[largest]]
-            size = stop - start, cols
             found = {f: self._finished(level, f, size) for f, level in levels.items()}
-            return Pyramid((rows, cols), self.pooling, found, start)
+            return Pyramid((rows, cols), self.pooling, found, (start, left))
 
         return Pass(visit, finish, factor)
 

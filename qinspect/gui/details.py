@@ -51,11 +51,21 @@ class Details(QObject):
         questions = dict.fromkeys(question for asker in self._askers for question in asker())
         return replace(request, questions=tuple(questions), row=row)
 
-    def ask(self, inspection: Inspection, questions: Iterable[analysis.Question]) -> None:
-        """Find out more of an inspection; `answered` follows. What was asked of others is forgotten."""
+    def ask(
+        self,
+        inspection: Inspection,
+        questions: Iterable[analysis.Question],
+        instead_of: analysis.Question | None = None,
+    ) -> None:
+        """Find out more of an inspection; `answered` follows. What was asked of others is forgotten.
+
+        `instead_of` is a question that is no longer of interest.
+        """
         if inspection is not self._about:
             self.drop()
             self._about = inspection
+        if instead_of is not None:
+            self._open.pop(instead_of, None)
         self._open |= dict.fromkeys(inspection.unanswered(questions))
         if self._open and self._job is None:
             self._soon.start()

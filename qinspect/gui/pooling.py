@@ -61,22 +61,22 @@ def crop(
     *,
     factor: tuple[int, int] = (1, 1),
     stretch: float = 1.0,
-    origin: int = 0,
+    origin: tuple[int, int] = (0, 0),
     pool: Pool = Pool.LARGEST,
 ) -> Crop:
     """The part of `matrix` in `view`.
 
-    A value of `matrix` stands for `factor` (rows, columns); its first row has number `origin`. Rows lie `stretch` apart
-    (a sample of rows is stretched over the whole).
+    A value of `matrix` stands for `factor` (rows, columns); `origin` is its first row and column. Rows lie `stretch`
+    apart (a sample of rows is stretched over the whole).
     """
     high, wide = factor[0] * stretch, float(factor[1])
     pools = max(1, math.ceil(per_pixel[0] / high)), max(1, math.ceil(per_pixel[1] / wide))
-    top = origin * stretch - 0.5
+    top, left = origin[0] * stretch - 0.5, origin[1] - 0.5
     i0, i1 = _span((view.top() - top) / high, (view.bottom() - top) / high, pools[0], matrix.shape[0])
-    j0, j1 = _span((view.left() + 0.5) / wide, (view.right() + 0.5) / wide, pools[1], matrix.shape[1])
+    j0, j1 = _span((view.left() - left) / wide, (view.right() - left) / wide, pools[1], matrix.shape[1])
     values = pooled(matrix, *pools, pool, (slice(i0, i1), slice(j0, j1)))
     rect = QRectF(
-        j0 * wide - 0.5, top + i0 * high, values.shape[1] * pools[1] * wide, values.shape[0] * pools[0] * high
+        left + j0 * wide, top + i0 * high, values.shape[1] * pools[1] * wide, values.shape[0] * pools[0] * high
     )
     return Crop(values, rect, (pools[0] * factor[0], pools[1] * factor[1]))
 

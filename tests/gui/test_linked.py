@@ -180,3 +180,28 @@ def test_the_row_that_is_selected_stays_in_the_sample_of_a_preview(window, settl
     error.show_inspection(preview)
     assert error.probe.number(error.probe.index(2001)) == 2001
     np.testing.assert_array_equal(error.probe.row(error.probe.index(2001)).weights, w[2001])
+
+
+def test_between_the_pyramid_and_single_weights_cells_are_pooled_in_a_job(window, settle, qtbot, tmp_path):
+    w = np.random.default_rng(1).standard_normal((9000, 4096)).astype(np.float32)
+    w[4321, 2222] = 9.0
+    scheme = make_scheme("symmetric", bits=4)
+    save_file({"large.weight": w}, tmp_path / "large.safetensors")
+    window.open(tmp_path / "large.safetensors")
+    window.controller.choose(scheme)
+    settle(window)
+    error = next(frame.view for frame in window.frames if frame.view.name == "error")
+    image = error.map
+    assert error.answer(error.questions(None)[0]).finest == 4
+    image.look_at((1800.0, 2500.0), (3900.0, 4600.0))  # some three weights a pixel
+    qtbot.waitUntil(lambda: image.crop.cell[0] < 4)
+    image.look_at((1800.0, 2250.0), (4100.0, 4550.0))
+    qtbot.waitUntil(lambda: image.crop.cell[0] <= 2)
+    rows, cols = image.crop.cell
+    top, left = round(image.crop.rect.top() + 0.5), round(image.crop.rect.left() + 0.5)
+    scale = 9 / 7
+    part = w[top : top + rows, left : left + cols]
+    error_ = np.clip(np.rint(part / scale), -8, 7) * scale - part
+    assert image.crop.values[0, 0] == pytest.approx(error_.flat[np.abs(error_).argmax()], abs=1e-5)
+    fine = [question for question in error.inspection.answers if getattr(question, "cols", None)]
+    assert len(fine) <= 1  # those of before are forgotten

@@ -26,9 +26,6 @@ from qinspect.tables import Column, Table
 EXACT_WEIGHTS = 1 << 20
 """So many weights are decoded for one picture on the GUI thread: about 5 ms. More, in a job."""
 
-FINE_CELLS = 1 << 21
-"""What such a job gives is at most so large, so that it reaches beyond what is in view."""
-
 SIGNED, MAGNITUDE, SQUARED, RELATIVE, STEPS, ON_WEIGHTS, WEIGHTS = range(7)
 CHOICES = ("signed error", "|error|", "error²", "|error| / |weight|", "error in steps", "error on weights", "weights")
 
@@ -195,17 +192,18 @@ class ErrorView(PlotView):
         pyramid: Pyramid = self.answer(asked)
         pool = POOLS[self.map.pooling]
         least = min(per_pixel[0] / spacing, per_pixel[1])
-        if least < pyramid.finest > 1:
+        if math.ceil(least) < pyramid.finest:
             start, stop = probe.at(view.top()), probe.at(view.bottom()) + 1
             if (stop - start) * probe.cols <= EXACT_WEIGHTS:
                 rows = self._exact_rows(start, stop)
                 values = self._exact_values(rows, asked)
-                return crop(values, view, per_pixel, stretch=spacing, origin=rows.start, pool=pool)
-            fine = self._fine_level(asked, start, stop, least)
+                return crop(values, view, per_pixel, stretch=spacing, origin=(rows.start, 0), pool=pool)
+            fine = self._fine_level(asked, view, (start, stop), least)
             if fine is not None:
+                factor = fine.finest
                 return crop(
-                    fine.levels[fine.finest], view, per_pixel, factor=(fine.finest, fine.finest), stretch=spacing,
-                    origin=fine.start, pool=pool,
+                    fine.levels[factor], view, per_pixel, factor=(factor, factor), stretch=spacing, origin=fine.start,
+                    pool=pool,
                 )  # fmt: skip
         factor = pyramid.level_for(least / 2)
         return crop(pyramid.levels[factor], view, per_pixel, factor=(factor, factor), stretch=spacing, pool=pool)
@@ -240,26 +238,28 @@ class ErrorView(PlotView):
         found: np.ndarray = steps.reshape(-1)[(line * layout.runs_per_line + within // layout.run) % layout.sets]
         return found
 
-    def _fine_level(self, asked: Pooled, start: int, stop: int, per_pixel: float) -> Pyramid | None:
-        """One level of the rows in view and some around them, if it is known; else it is asked for, and comes later."""
+    def _fine_level(self, asked: Pooled, view: QRectF, rows: tuple[int, int], per_pixel: float) -> Pyramid | None:
+        """One level of what is in view and some around it, if it is known; else it is asked for, and comes later."""
         assert self.inspection is not None and self.probe is not None
-        rows, cols = self.probe.rows, self.probe.cols
-        factor = 1 << int(math.log2(max(1.0, per_pixel)))
-        answers, held = self.inspection.answers, self._fine
-        if held is not None and held.rows is not None and held in answers:
-            fits = held.quantity == asked.quantity and held.pooling == asked.pooling
-            if fits and held.factor == factor and held.rows[0] <= start and stop <= held.rows[1]:
-                found: Pyramid = answers[held]
+        factor = 1 << int(math.log2(max(1.0, per_pixel / 2)))
+        cols = max(0, math.floor(view.left())), min(self.probe.cols, math.ceil(view.right()) + 1)
+        held = self._fine
+        if held is not None and held.rows is not None and held.cols is not None and held.factor == factor:
+            same = (held.quantity, held.pooling) == (asked.quantity, asked.pooling)
+            inside = held.rows[0] <= rows[0] and rows[1] <= held.rows[1]
+            if same and inside and held.cols[0] <= cols[0] and cols[1] <= held.cols[1]:
+                found: Pyramid | None = self.inspection.answers.get(held)
+                if found is None:
+                    self.ask_at_rest(held)
                 return found
-        around = min(stop - start, FINE_CELLS * factor * factor // cols - (stop - start)) // 2
-        unit = max(64, factor)
-        first = max(0, start - max(0, around)) // unit * unit
-        wanted = replace(asked, rows=(first, min(rows, stop + max(0, around))), factor=factor)
-        if held != wanted:
-            answers.pop(held, None) if held is not None else None
-            self._fine = wanted
-            self.ask([wanted])
+        around = (_around(rows, factor, self.probe.rows), _around(cols, factor, self.probe.cols))
+        self._fine = replace(asked, rows=around[0], cols=around[1], factor=factor)
+        self.ask_at_rest(self._fine)
         return None
+
+    def learned(self) -> None:
+        """Paint what is finer; the rest is as it was."""
+        self.map.refresh()
 
     # Words.
 
@@ -370,6 +370,12 @@ class ErrorView(PlotView):
         error = (row.decoded - row.weights)[slice(*cols)].astype(np.float64)
         rmse, most = float(np.sqrt(np.mean(error**2))), float(np.abs(error).max(initial=0))
         return f"{where}:  RMSE {number(rmse)}, largest error {number(most)}"
+
+
+def _around(span: tuple[int, int], factor: int, size: int) -> tuple[int, int]:
+    """Half as much again to either side, from a multiple of the factor on."""
+    room = (span[1] - span[0]) // 2
+    return max(0, span[0] - room) // factor * factor, min(size, span[1] + room)
 
 
 def _converted(values: np.ndarray, what: int) -> np.ndarray:

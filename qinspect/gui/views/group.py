@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt, QTimer
+from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QKeyEvent, QPainter
 from PySide6.QtWidgets import QLabel, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
@@ -172,8 +172,6 @@ class GroupView(PlotView):
         same = before is not None and (before.index, before.start) == (group.index, group.start)
         self._draw_group(group, keep and same)
         self._show_bytes(inspection, probe, group)
-        if self._wanted_worst and analysis.GroupErrors() in inspection.answers:
-            QTimer.singleShot(0, self.go_to_worst)  # once this is drawn
         return self._sentence(inspection, probe, group)
 
     def _read(self, inspection: Inspection, probe: Probe, pin: Spot | None) -> Group:
@@ -341,6 +339,11 @@ class GroupView(PlotView):
         place = (self._row.value() + rows) * per_row + self._group.value() + groups
         if 0 <= place < self.probe.layer_rows * per_row:
             self.go(*divmod(place, per_row))
+
+    def learned(self) -> None:
+        """Which group is the worst."""
+        if self._wanted_worst:
+            self.go_to_worst()
 
     def go_to_worst(self) -> None:
         """To the set of the lowest SQNR, once it is known which; then to the next to it."""

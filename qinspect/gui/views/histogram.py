@@ -201,7 +201,13 @@ class HistogramView(PlotView):
         if fine is None:
             room = (high - low) / 2
             self._fine = self._question(self._unit, limits=(low - room, high + room))
-            self.ask([self._fine])
+            self.ask_at_rest(self._fine)
+
+    def learned(self) -> None:
+        """Finer bins."""
+        if self.inspection is not None and self._whole is not None:
+            self._draw_range()
+            self.plot.follow()
 
     def _finer(self) -> Histogram | None:
         """A finer histogram that covers what is in view, if there is one."""

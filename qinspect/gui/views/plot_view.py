@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QPointF, QSize, Qt
+from PySide6.QtCore import QPointF, QSize, Qt, QTimer
 from PySide6.QtGui import QAction, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 GROUP = "group"
 """The view that a selected place is looked at in more closely."""
 
+REST_MS = 60
+"""Zooming and panning have come to rest when they pause so long."""
+
 NO_REFERENCE = "This file holds codes only; attach the original to see errors."
 
 
@@ -50,8 +53,14 @@ class PlotView(View):
         self.linked = Linked(self)  # of its own, until it is attached
         self._details: Details | None = None
         self._coming: Inspection | None = None  # drawn as soon as enough is known of it
-        self._keep = True
+        self._keep, self._pending = True, False
         self._spot: Spot | None = None
+        self._wanted_next: analysis.Question | None = None
+        self._asked_last: analysis.Question | None = None
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._on_rest)
         self._pointing = False
         self.readout = ElidedLabel()
         self.readout.setObjectName("muted")
@@ -225,12 +234,12 @@ class PlotView(View):
             if self._details is not None:
                 if not same:
                     self._show_message("Looking at the weights …")
-                self._keep = self._keep and keep
+                self._keep, self._pending = self._keep and keep, True
                 self._details.ask(inspection, missing)
                 return
             inspection.answers.update(analysis.answer(inspection.subject, missing))
         self._pages.setCurrentIndex(1)
-        keep, self._keep = keep and self._keep and same, True
+        keep, self._keep, self._pending = keep and self._keep and same, True, False
         if inspection is not self.inspection:
             self.inspection, self.probe = inspection, Probe(inspection)
         around = [plot.around for plot in self.plots]
@@ -245,13 +254,35 @@ class PlotView(View):
             plot.follow()
 
     def ask(self, questions: Iterable[analysis.Question]) -> None:
-        """Have more found out of the layer that is drawn; `draw` follows."""
+        """Have more found out of the layer that is drawn; `learned` follows."""
         if self._details is not None and self.inspection is not None:
             self._details.ask(self.inspection, questions)
 
+    def ask_at_rest(self, question: analysis.Question) -> None:
+        """The same once zooming and panning have come to rest; it takes the place of what was asked so before."""
+        self._wanted_next = question
+        self._rest.start()
+
+    def _on_rest(self) -> None:
+        """Ask, and forget the answer to what was asked before: parts of a layer that are no longer in view."""
+        inspection, question = self.inspection, self._wanted_next
+        if inspection is None or question is None or self._details is None or question in inspection.answers:
+            return
+        if self._asked_last is not None:
+            inspection.answers.pop(self._asked_last, None)
+        self._details.ask(inspection, [question], instead_of=self._asked_last)
+        self._asked_last = question
+
     def _on_answered(self, inspection: Inspection) -> None:
-        if inspection is self._coming and self.isVisible():
+        if inspection is not self._coming or not self.isVisible():
+            return
+        if self._pending:
             self._draw_if_known(inspection)
+        else:
+            self.learned()
+
+    def learned(self) -> None:
+        """More is known of the layer that is drawn, perhaps because another view has asked."""
 
     def summarise(self, sentence: str) -> None:
         """Emit the sentence, marked while it comes from a sample of rows."""
