@@ -39,7 +39,7 @@ class Onnx(Reader):
     def recognises(cls, path: Path, head: bytes) -> bool:
         """The version of the format as the first field, and then fields that a model has."""
         fields = begin_of(head)
-        return fields[:1] == [(1, VARINT)] and head[1] in _VERSIONS and len(fields) > 1 and _FIELDS.issuperset(fields)
+        return len(fields) > 1 and fields[0] == (1, VARINT) and head[1] in _VERSIONS and _FIELDS.issuperset(fields)
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:

@@ -174,3 +174,12 @@ def test_damage_gives_only_our_own_errors(folder, suffix, data):
     except QInspectError as error:
         assert str(folder) in str(error)
         assert str(error).isprintable()
+
+
+def test_a_file_of_one_or_two_bytes_is_refused_whatever_they_are(tmp_path):
+    path = tmp_path / "short"
+    for first in range(256):
+        for data in (bytes([first]), bytes([first, 0]), bytes([first, 255])):
+            path.write_bytes(data)
+            with pytest.raises(QInspectError):
+                open_checkpoint(path)
