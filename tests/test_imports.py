@@ -21,7 +21,7 @@ ROWS = [
     ("recipe", "importance"),
     ("targets",),
     ("session", "nn", "reproduce", "evaluation"),
-    ("planning",),
+    ("planning", "versus"),
     ("__init__",),
     ("gui", "report", "scheme_flags"),
     ("cli",),

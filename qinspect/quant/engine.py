@@ -225,10 +225,11 @@ def visit(
 
     def one(start: int, stop: int) -> T:
         start, stop = begin + start, begin + stop
+        # First the weights: those of another packed tensor are decoded in the same scratch memory as they are read.
+        weights = None if matrix is None else matrix.block(start, stop)
         found, grid, first = stored.codes(start, stop), stored.grid(start, stop), layout.first_run(start)
         decoded = scratch("decoded", found.size, np.dtype(np.float32)).reshape(found.shape)
         q.scheme.decode(found, layout, first, grid, decoded)
-        weights = None if matrix is None else matrix.block(start, stop)
         return work(Block(start, stop, weights, decoded, found, layout, first, grid))
 
     return map_blocks(one, end - begin, layout.cols, token, multiple=multiple)
