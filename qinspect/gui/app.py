@@ -103,7 +103,7 @@ def _bring_up(window: MainWindow, name: str) -> None:
     if name not in frames:
         raise UnsupportedError(f"there is no view {name!r}; choose one of {', '.join(frames)}")
     if frames[name] in window.grid.frames:
-        window.enlarge(frames[name])
+        window.centre.enlarge(frames[name])
     else:
         window.tabs.setCurrentWidget(frames[name])
 

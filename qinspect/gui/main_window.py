@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QFont, QGuiApplication, QResizeEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
     QMainWindow,
     QMenu,
-    QMessageBox,
     QSplitter,
     QStackedWidget,
     QTabWidget,
@@ -25,16 +20,16 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from qinspect import figures as fmt
 from qinspect.assets import resource
 from qinspect.errors import printable
 from qinspect.findings import Finding
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
-from qinspect.gui import layer_menu, menus, panels, panes, resume
+from qinspect.gui import dialogs, layer_menu, menus, panels, panes, resume
 from qinspect.gui import theme as themes
+from qinspect.gui.centre import Centre
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
-from qinspect.gui.frame import ElidedLabel, ViewFrame, ViewGrid
+from qinspect.gui.first_layer import FirstLayer
 from qinspect.gui.layer_table import LayerTable
 from qinspect.gui.linked import Spot
 from qinspect.gui.notice import NoticeBar
@@ -54,9 +49,6 @@ LOOKS = {"weights": "histogram", "codes": "occupancy", "scales": "scales", "erro
 LOW = 860
 """Height in pixels below which figures give way to findings."""
 
-PATIENCE_MS = 800
-"""How long an empty centre is shown at most before the worst layer known so far is."""
-
 LEFT_ALONE = "An export leaves this tensor as it is. Shown is what {scheme} would do to it."
 EMPTY = "This tensor has no weights; an export writes it as it is."
 
@@ -73,9 +65,8 @@ class MainWindow(QMainWindow):
         self.setMinimumSize(900, 600)
         self.welcome = Welcome(self)
         self.table = LayerTable(self)
-        self.grid = ViewGrid(self)
-        self.tabs = QTabWidget(self)
-        self.frames: list[ViewFrame] = []
+        self.centre = Centre(self)
+        self.grid, self.tabs, self.frames = self.centre.grid, self.centre.tabs, self.centre.frames
         self.views_menu: QMenu
         self.form = SchemeForm(self)
         self.scope = ScopeBox(self.controller, self)
@@ -85,13 +76,8 @@ class MainWindow(QMainWindow):
         self.status = StatusBar(self.controller, self)
         self.notice = NoticeBar(self)
         self.watch = FileWatch(self)
-        self._layer_name = ElidedLabel(self, mode=Qt.TextElideMode.ElideMiddle)
-        self._layer_facts = QLabel(self)
         self._wanted_layer: str | None = None
-        self._provisional = False
-        self._patience = QTimer(self)
-        self._patience.setSingleShot(True)
-        self._patience.setInterval(PATIENCE_MS)
+        self._first = FirstLayer(self.table, self.controller, self)
         self._build()
         menus.build(self)
         self._connect()
@@ -106,17 +92,6 @@ class MainWindow(QMainWindow):
     def _build(self) -> None:
         left = panels.card(self.table)
         left.setMinimumWidth(240)
-        centre = QWidget(self)
-        column = QVBoxLayout(centre)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addLayout(self._header())
-        self.tabs.setDocumentMode(True)
-        self.tabs.setTabBarAutoHide(True)
-        self.tabs.tabBar().setDrawBase(False)
-        self.tabs.tabBar().setAccessibleName("Views")
-        self.tabs.addTab(self.grid, "Layer")
-        column.addWidget(self.tabs, 1)
         self._panels = QTabWidget(self)
         self._panels.setDocumentMode(True)
         self._panels.tabBar().setDrawBase(False)
@@ -136,7 +111,7 @@ class MainWindow(QMainWindow):
         self.splitter.setHandleWidth(8)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.addWidget(left)
-        self.splitter.addWidget(centre)
+        self.splitter.addWidget(self.centre)
         self.splitter.setStretchFactor(0, 3)
         self.splitter.setStretchFactor(1, 5)
         self.splitter.setSizes([300, 500])
@@ -154,39 +129,14 @@ class MainWindow(QMainWindow):
         self.setStatusBar(self.status)
         dock.hide()
 
-    def _header(self) -> QHBoxLayout:
-        font = self._layer_name.font()
-        font.setPointSizeF(13)
-        font.setWeight(QFont.Weight.DemiBold)
-        self._layer_name.setFont(font)
-        self._layer_name.setMinimumHeight(26)
-        self._layer_facts.setObjectName("muted")
-        row = QHBoxLayout()
-        row.setContentsMargins(4, 2, 4, 0)
-        row.setSpacing(12)
-        row.addWidget(self._layer_name, 1)
-        row.addWidget(self._layer_facts)
-        return row
-
     def build_views(self) -> None:
         """Import the plotting library and make the views: after the window has been painted, not before."""
         if self.frames:
             return
-        from qinspect.gui.views.view import GRID, registry
-
-        for cls in registry:
-            view = cls()
-            view.attach(self.controller)
-            view.set_theme(self.theme)
-            view.show_inspection(None, "Select a layer in the table.")
-            if view.place == GRID:
-                self.frames.append(self.grid.add(view))
-            else:
-                self.frames.append(ViewFrame(view, self))
-                self.tabs.addTab(self.frames[-1], view.title)
-                view.wanted.connect(partial(self.tabs.setCurrentWidget, self.frames[-1]))
-            self.frames[-1].told.connect(self.status.say)
-            self.frames[-1].failed.connect(self.show_error)
+        self.centre.build(self.controller, self.theme)
+        for frame in self.frames:
+            frame.told.connect(self.status.say)
+            frame.failed.connect(self.show_error)
         menus.add_views(self)
 
     def _connect(self) -> None:
@@ -207,14 +157,13 @@ class MainWindow(QMainWindow):
         controller.inspected.connect(self._on_inspected)
         controller.uninspectable.connect(self._on_uninspectable)
         controller.reported.connect(self._on_reported)
-        controller.analysed.connect(self._on_analysed)
+        controller.analysed.connect(self._first.settle)
         controller.attached.connect(self._on_attached)
         controller.interrupted.connect(self._on_interrupted)
         controller.exported.connect(lambda _: self.status.clear_error())
         self.findings.asked.connect(self.show_place)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_theme)
         self.watch.changed.connect(self._on_file_changed)
-        self._patience.timeout.connect(self._select_something)
         self.table.view.pressed.connect(self._on_touched)
         self.form.changed.connect(self._on_touched)
 
@@ -246,13 +195,13 @@ class MainWindow(QMainWindow):
 
     def choose_file(self) -> None:
         """Ask for a checkpoint to open."""
-        path, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", _open_filter())
+        path = dialogs.checkpoint_path(self, "Open a checkpoint")
         if path:
             self.open(path)
 
     def choose_originals(self) -> None:
         """Ask for the originals of the packed file that is open."""
-        path, _ = QFileDialog.getOpenFileName(self, "Attach the originals", "", _open_filter())
+        path = dialogs.checkpoint_path(self, "Attach the originals")
         if path:
             self.controller.attach(path)
 
@@ -286,33 +235,18 @@ class MainWindow(QMainWindow):
             self.show_error(f"{printable(str(checkpoint.path))}: there is no layer {printable(self._wanted_layer)!r}")
         if checkpoint.notes:
             self.status.say("  ".join(map(printable, checkpoint.notes)), important=True)
-        self._provisional = False
-        self._patience.start()
+        self._first.wait()
 
     def _on_file_changed(self, path: Path) -> None:
         self.notice.show_notice(f"{printable(path.name)} has changed on disk.", "Reload", self.reload)
 
-    def _select_something(self) -> None:
-        """Show the worst layer known so far, where nobody chose another."""
-        self.table.resort()
-        if self.controller.info is None or self._provisional:
-            self.table.select_first()
-            self._provisional = True
-        if QApplication.focusWidget() in (None, self.table.filter) and not self.table.filter.text():
-            self.table.view.setFocus()
-
-    def _on_analysed(self) -> None:
-        self._patience.stop()
-        self._select_something()
-        self._provisional = False
-
     def _on_interrupted(self) -> None:
-        self._on_analysed()
+        self._first.settle()
         self.status.say("Stopped. F5, or another scheme, measures the layers that have no figures.")
 
     def _on_touched(self) -> None:
         """A person has done something: what was chosen for them stays, an error has been read."""
-        self._provisional = False
+        self._first.keep()
         self.status.clear_error()
 
     def _on_attached(self, reference: Checkpoint, matched: int, packed: int) -> None:
@@ -327,9 +261,7 @@ class MainWindow(QMainWindow):
             self._clear_layer("Select a layer in the table.")
             return
         self.table.select(info.name)
-        self._layer_name.setText(printable(info.name))
-        held = info.qtype or info.dtype
-        self._layer_facts.setText(f"{fmt.shape(info.shape)}   ·   {held}   ·   {fmt.nbytes(info.nbytes)}")
+        self.centre.show_layer(info)
         self.form.name_none(stored=info.qtype is not None)
         self.form.set_shape(info.shape)
 
@@ -348,25 +280,21 @@ class MainWindow(QMainWindow):
         if alone == EMPTY:
             self.readout.clear()
         self.findings.show_findings(inspection.findings, alone)
-        for frame in self.frames:
-            frame.show_inspection(inspection)
+        self.centre.show_inspection(inspection)
 
     def _on_uninspectable(self, sentence: str) -> None:
         self.readout.clear()
         self.findings.show_text(sentence)
-        for frame in self.frames:
-            frame.show_inspection(None, sentence)
+        self.centre.show_inspection(None, sentence)
 
     def _on_reported(self, report: LayerReport) -> None:
         self.table.show_report(report)
 
     def _clear_layer(self, message: str) -> None:
-        self._layer_name.setText("")
-        self._layer_facts.setText("")
+        self.centre.show_layer(None)
         self.readout.clear()
         self.findings.show_text(message)
-        for frame in self.frames:
-            frame.show_inspection(None, message)
+        self.centre.show_inspection(None, message)
 
     def show_error(self, sentence: str) -> None:
         """Tell what went wrong, in the status bar, where it stays until something else happens."""
@@ -385,15 +313,6 @@ class MainWindow(QMainWindow):
         shown = [frame for frame in self.frames if frame.isVisible()]
         return [(self.table, self.table.view), (tab, shown[0].view if shown else tab), (panel, panel)]
 
-    def enlarge(self, frame: ViewFrame | None) -> None:
-        """Let one view fill the centre; None shows all."""
-        self.tabs.setCurrentIndex(0)
-        changed = frame or self.grid.enlarged
-        if changed is not None and self.grid.enlarged is not frame:
-            self.grid.toggle(changed)
-        if frame is not None:
-            frame.view.setFocus(Qt.FocusReason.ShortcutFocusReason)
-
     def show_panel(self, number: int) -> None:
         """Bring a panel at the right to the front, and the keys to it."""
         self._panels.setCurrentIndex(number)
@@ -401,21 +320,15 @@ class MainWindow(QMainWindow):
 
     def shown(self) -> dict[str, Any]:
         """What is in front, for the next start."""
-        enlarged, header = self.grid.enlarged, self.table.view.horizontalHeader()
-        return {
-            "tab": self.tabs.tabText(self.tabs.currentIndex()),
-            "enlarged": None if enlarged is None else enlarged.view.name,
+        header = self.table.view.horizontalHeader()
+        return self.centre.shown() | {
             "blocks": self.table.group.isChecked(),
             "sorted": [header.sortIndicatorSection(), header.sortIndicatorOrder().value],
         }
 
     def show_again(self, before: Mapping[str, Any]) -> None:
         """Bring to the front what `shown` told, as far as it is still there."""
-        titles = [self.tabs.tabText(at) for at in range(self.tabs.count())]
-        large = next((frame for frame in self.grid.frames if frame.view.name == before.get("enlarged")), None)
-        self.enlarge(large)
-        if before.get("tab") in titles:
-            self.tabs.setCurrentIndex(titles.index(before["tab"]))
+        self.centre.show_again(before)
         self.table.group.setChecked(before.get("blocks") is True)
         match before.get("sorted"):
             case [int(column), int(order)] if 0 <= column < self.table.model.columnCount() and order in (0, 1):
@@ -433,12 +346,9 @@ class MainWindow(QMainWindow):
         if place.look == "scheme":
             panes.enter(self.form)
             return
-        wanted = next((frame for frame in self.frames if frame.view.name == LOOKS[place.look]), None)
-        if wanted is not None:
-            self.tabs.setCurrentIndex(0)
-            if self.grid.enlarged not in (None, wanted):
-                self.enlarge(wanted)
-            panes.enter(wanted.view)
+        frame = self.centre.bring_up(LOOKS[place.look])
+        if frame is not None:
+            panes.enter(frame.view)
         if place.row is not None:
             self.controller.linked.select(Spot(place.row, place.cols or (0, 1)))
 
@@ -449,32 +359,6 @@ class MainWindow(QMainWindow):
             return
         self._panels.setCurrentWidget(self.export_pane)
         self.export_pane.target.setFocus()
-
-    def save_picture(self) -> None:
-        """Ask where to, and save what the window shows."""
-        path, _ = QFileDialog.getSaveFileName(self, "Save a picture of the window", "qinspect.png", "*.png")
-        if path and not self.grab().save(path):
-            self.show_error(f"{path}: the picture could not be written; choose another folder")
-
-    def save_table(self) -> None:
-        """Ask where to, and write the table of layers for a spreadsheet."""
-        path, _ = QFileDialog.getSaveFileName(self, "Save the table of layers", "layers.csv", "*.csv")
-        if path:
-            try:
-                Path(path).write_text(self.table.csv(), encoding="utf-8")
-            except OSError as error:
-                self.show_error(f"{path}: the table could not be written: {error.strerror}; choose another folder")
-
-    def show_about(self) -> None:
-        """Say what this program is."""
-        from qinspect import __version__
-
-        QMessageBox.about(
-            self,
-            "About qinspect",
-            f"<b>qinspect {__version__}</b><p>Shows what quantization does to every layer of a network, "
-            "and exports the packed model a device runs.</p><p>MIT licence.</p>",
-        )
 
     # Settings.
 
@@ -505,21 +389,12 @@ class MainWindow(QMainWindow):
             themes.apply(app, theme)
         for part in (self.table, self.readout, self.findings, self.export_pane, self.status):
             part.set_theme(theme)
-        for frame in self.frames:
-            frame.view.set_theme(theme)
+        self.centre.set_theme(theme)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end all work before any widget dies."""
-        self._patience.stop()
+        self._first.stop()
         self.preferences.save_layout(self, self.splitter)
         self.preferences.session = resume.kept(self)
         self.controller.shutdown()
         super().closeEvent(event)
-
-
-def _open_filter() -> str:
-    """What the dialogs for checkpoints show at first."""
-    from qinspect.formats.checkpoint import registry
-
-    suffixes = sorted({f"*{suffix}" for reader in registry for suffix in reader.suffixes})
-    return f"Checkpoints ({' '.join(suffixes)});;All files (*)"

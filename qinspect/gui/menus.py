@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu
 
 from qinspect.errors import printable
-from qinspect.gui import demonstrations, palette, panes, recipe_files, shortcuts
+from qinspect.gui import demonstrations, dialogs, palette, panes, recipe_files, shortcuts
 from qinspect.gui import theme as themes
 from qinspect.gui.scopes import Scope
 from qinspect.quant.scheme import registry as schemes
@@ -44,8 +44,8 @@ def _file(window: MainWindow) -> None:
     _add(menu, "Sa&ve recipe…", lambda: recipe_files.choose_and_save(window.controller, window), "Ctrl+S")
     menu.addSeparator()
     _add(menu, "&Export…", window.show_export, "Ctrl+E")
-    _add(menu, "Save &picture of the window…", window.save_picture, "Ctrl+Shift+S")
-    _add(menu, "Save &table of layers as CSV…", window.save_table, "Ctrl+Shift+T")
+    _add(menu, "Save &picture of the window…", lambda: dialogs.save_picture(window), "Ctrl+Shift+S")
+    _add(menu, "Save &table of layers as CSV…", lambda: dialogs.save_table(window), "Ctrl+Shift+T")
     menu.addSeparator()
     again = _action(menu, "Start &where I left off", lambda: None, None)
     again.setCheckable(True)
@@ -129,8 +129,8 @@ def add_views(window: MainWindow) -> None:
     menu.insertSeparator(first)
     large = QMenu("&Enlarge", menu)
     for number, frame in enumerate(window.grid.frames, 1):
-        _add(large, frame.view.title, partial(window.enlarge, frame), f"Ctrl+{number}")
-    _add(large, "Show all", partial(window.enlarge, None), "Ctrl+0")
+        _add(large, frame.view.title, partial(window.centre.enlarge, frame), f"Ctrl+{number}")
+    _add(large, "Show all", partial(window.centre.enlarge, None), "Ctrl+0")
     menu.insertMenu(first, large)
 
 
@@ -138,7 +138,7 @@ def _help(window: MainWindow) -> None:
     menu = window.menuBar().addMenu("&Help")
     _add(menu, "&Keys…", lambda: shortcuts.show(window), "F1")
     _add(menu, "Published &recipes…", lambda: demonstrations.show(window.controller.bulk, window))
-    _add(menu, "&About qinspect", window.show_about)
+    _add(menu, "&About qinspect", lambda: dialogs.show_about(window))
 
 
 def _fill_recent(menu: QMenu, window: MainWindow) -> None:

@@ -73,7 +73,7 @@ def test_a_click_or_return_selects_the_group_and_shows_the_views_of_the_layer(op
 
 def test_another_view_that_fills_the_centre_gives_way(opened, settle, qtbot):
     window = opened
-    window.enlarge(window.grid.frames[0])
+    window.centre.enlarge(window.grid.frames[0])
     qtbot.mouseClick(entry(window, "heavy-tails"), Qt.MouseButton.LeftButton)
     settle(window)
     assert window.grid.enlarged.view.name == "scales"
