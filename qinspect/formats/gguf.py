@@ -33,6 +33,9 @@ _UNREAD = {
 }  # fmt: skip
 """Types that exist and that nothing can be done with here: of computations only, of old versions, too new."""
 
+NUMBERS = {name: number for number, name in (_PLAIN | _PACKED).items()}
+"""Of the types that can be read, by name."""
+
 _SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 
 

@@ -47,11 +47,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says before its data begins; metadata as text, of arrays the first elements and how many."""
+    """What a GGUF file says before its data begins; metadata as text, of arrays the first elements and how many.
+
+    `spans` is where in the file each entry of the metadata lies, with its key: first byte and last, exclusive.
+    """
 
     version: int
     metadata: dict[str, str]
     tensors: tuple[Entry, ...]
+    spans: dict[str, tuple[int, int]]
+    alignment: int
 
 
 def scan(file: WatchedFile) -> Header:
@@ -63,14 +68,18 @@ def scan(file: WatchedFile) -> Header:
     tensors = cursor.count(_TENSORS, 24, "tensors")
     entries = cursor.count(_ENTRIES, 13, "metadata entries")
     metadata: dict[str, str] = {}
+    spans: dict[str, tuple[int, int]] = {}
     for _ in range(entries):
+        start = cursor.at
         key = cursor.name("a key")
         if key in metadata:
             raise FormatError(f"the metadata key {printable(key)} occurs twice, again before byte {cursor.at}")
         metadata[key] = _value(cursor, cursor.number("I", "the type of a value"), key)
+        spans[key] = start, cursor.at
     found = [_tensor(cursor) for _ in range(tensors)]
-    begin = -(-cursor.at // _alignment(metadata)) * _alignment(metadata)
-    return Header(version, metadata, tuple(_placed(entry, begin, _alignment(metadata)) for entry in found))
+    alignment = _alignment(metadata)
+    begin = -(-cursor.at // alignment) * alignment
+    return Header(version, metadata, tuple(_placed(entry, begin, alignment) for entry in found), spans, alignment)
 
 
 def _check_version(version: int) -> None:

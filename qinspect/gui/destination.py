@@ -10,7 +10,10 @@ from qinspect import figures as fmt
 from qinspect.assets import resource
 from qinspect.targets.target import Target
 
-KNOWN_ENDINGS = (".safetensors.index.json", ".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy", ".packed", ".fp32")
+KNOWN_ENDINGS = (
+    ".safetensors.index.json", ".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy", ".gguf", ".onnx", ".packed",
+    ".fp32",
+)  # fmt: skip
 
 
 def suggested(source: Path, target: type[Target]) -> Path:

@@ -16,7 +16,7 @@ _MAGNITUDES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 TABLE = np.append(-_MAGNITUDES[:0:-1], _MAGNITUDES)
 """The 15 values, ascending; a code is an index here. Patterns 0 and 8 (−0) are the same value."""
 
-_PATTERN_OF_CODE = np.append(np.arange(15, 8, -1), np.arange(8)).astype(np.uint8)
+PATTERN_OF_CODE = np.append(np.arange(15, 8, -1), np.arange(8)).astype(np.uint8)
 CODE_OF_PATTERN = np.append(np.arange(7, 15), np.arange(7, -1, -1)).astype(np.uint8)
 """The code of each four-bit pattern."""
 
@@ -33,7 +33,7 @@ class E2M1Packing:
 
     def pack(self, codes: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Codes `[m, cols]` uint8 into `out` `[m, row bytes]`."""
-        BitPacking(4).pack(_PATTERN_OF_CODE[codes], layout, out)
+        BitPacking(4).pack(PATTERN_OF_CODE[codes], layout, out)
 
     def unpack(self, data: np.ndarray, layout: Layout, out: np.ndarray) -> None:
         """Stored rows `[m, row bytes]` into codes `[m, cols]`."""

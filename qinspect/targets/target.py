@@ -35,6 +35,8 @@ class PlanRow:
     original_nbytes: int
     note: str = ""
     stored_as: str = ""
+    wanted: Scheme | None = None
+    """The scheme that was asked for, where the target cannot hold it and writes something else: `note` says what."""
     importance: np.ndarray | None = field(default=None, compare=False, repr=False)
     place: Any = field(default=None, compare=False, repr=False)
     """What the target itself remembers of the tensor from planning to writing."""

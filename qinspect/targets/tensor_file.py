@@ -122,12 +122,13 @@ class TensorFile(Target):
             if self.folder:
                 part.mkdir()
             blueprint = self.blueprint(checkpoint, plan.rows)
-            crcs = self._store(part / self.tensors_in, blueprint, self._contents(checkpoint, plan, sources, first))
+            contents = self._contents(checkpoint, plan, sources, first)
+            crcs = self._store(part / self.tensors_in, blueprint, contents, token)
             written = Written(part, checkpoint, plan.rows, crcs)
             self.complete(written, token)
             if _nbytes(part) != plan.nbytes:
                 raise ExportError("the plan is not of this checkpoint; plan the export again", path=out)
-            rows, proof = self.read_back(written, self._contents(checkpoint, plan, sources, second), token)
+            rows, proof = self._proved(written, plan, sources, token, second)
         return Report(out, plan.nbytes, rows, time.monotonic() - started, proof)
 
     def _contents(self, checkpoint: Checkpoint, plan: Plan, sources: Sources, token: Token) -> Contents:
@@ -148,35 +149,44 @@ class TensorFile(Target):
         sources.check()
         token.check(1.0)
 
-    def _store(self, part: Path, blueprint: Blueprint, contents: Contents) -> dict[str, int]:
+    def _store(self, part: Path, blueprint: Blueprint, contents: Contents, token: Token) -> dict[str, int]:
         """Write the file; the CRC-32 of every stored array."""
         offsets = blueprint.offsets
         crcs: dict[str, int] = {}
         with durable(part) as file:
-            for row, content, token in contents:
+            for row, content, step in contents:
                 for stored, array in zip(self.stored(row), self.arrays(row, content), strict=True):
                     file.seek(offsets[stored.name])
-                    crcs[stored.name] = _put(file, array, token)
+                    crcs[stored.name] = _put(file, array, step)
                 del content, array
             for offset, data in blueprint.frame(crcs):
+                token.check()
                 file.seek(offset)
                 file.write(data)
         return crcs
 
+    def _proved(
+        self, written: Written, plan: Plan, sources: Sources, token: Token, step: Token
+    ) -> tuple[tuple[ReportRow, ...], str]:
+        """What `read_back` finds; that what was written cannot even be read is an error of the export."""
+        try:
+            return self.read_back(written, self._contents(written.checkpoint, plan, sources, step), token)
+        except (FormatError, UnsupportedError) as error:
+            if error.path in sources.paths:
+                raise
+            text = f"what was written cannot be read back: {error.message}"
+            raise ExportError(text, tensor=error.tensor) from error
+
     def read_back(self, written: Written, contents: Contents, token: Token) -> tuple[tuple[ReportRow, ...], str]:
         """What was written against what was meant, tensor by tensor, and how that was found out."""
         rows = []
-        try:
-            with open_checkpoint(written.path) as opened:
-                for row, meant, part in contents:
-                    found = opened.lazy(row.name)
-                    sums = [written.crcs[stored.name] for stored in self.stored(row)]
-                    difference = read_back.check(meant, found, sums, self.arrays(row, found), part)
-                    rows.append(ReportRow(row.name, row.nbytes, difference))
-                    del meant, found
-        except (FormatError, UnsupportedError) as error:
-            text = f"what was written cannot be read back: {error.message}"
-            raise ExportError(text, tensor=error.tensor) from error
+        with open_checkpoint(written.path) as opened:
+            for row, meant, part in contents:
+                found = opened.lazy(row.name)
+                sums = [written.crcs[stored.name] for stored in self.stored(row)]
+                difference = read_back.check(meant, found, sums, self.arrays(row, found), part)
+                rows.append(ReportRow(row.name, row.nbytes, difference))
+                del meant, found
         return tuple(rows), "read back, and every tensor is as it was meant"
 
 

@@ -1,7 +1,9 @@
 """Source checkpoints, written by the reference libraries."""
 
 import json
+from collections import defaultdict
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,39 @@ def example(tmp_path_factory):
     path = tmp_path_factory.mktemp("example") / "example.safetensors"
     save_file(tensors, path, metadata={"qinspect.network": json.dumps(network)})
     return path
+
+
+@pytest.fixture(scope="session")
+def gguf_example(tmp_path_factory):
+    """A GGUF file with a vocabulary, and tensors that some block types do not fit."""
+    path = tmp_path_factory.mktemp("gguf") / "example.gguf"
+    draw = np.random.default_rng(7)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_file_type(1)
+    writer.add_rope_freq_base(500000.5)
+    writer.add_token_list(["<s>", "é", *map(str, range(40))])
+    shapes = {
+        "token_embd.weight": (12, 512), "blk.0.attn_q.weight": (8, 512), "blk.0.attn_norm.weight": (512,),
+        "blk.0.ffn_down.weight": (6, 96), "blk.0.ffn_gate_exps.weight": (3, 4, 256), "odd.weight": (5, 40),
+        "blk.0.ffn_gate_inp.weight": (4, 512),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        writer.add_tensor(name, (0.05 * draw.standard_normal(shape)).astype(np.float32))
+    writer.add_tensor("half.weight", draw.standard_normal((4, 64)).astype(np.float16))
+    blocks = gguf.quants.quantize(draw.standard_normal((8, 64)).astype(np.float32), gguf.GGMLQuantizationType.Q8_0)
+    writer.add_tensor("packed.weight", blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def examples(example, gguf_example):
+    """A checkpoint that each target can export, by the target's name."""
+    return defaultdict(lambda: example, gguf=gguf_example)
 
 
 @pytest.fixture

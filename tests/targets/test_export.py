@@ -173,17 +173,17 @@ def test_the_documented_bytes(tmp_path):
     assert bytes(arrays["b.codes"].flatten().tolist()).hex(" ") == "81 fc 09"
 
 
-def test_the_same_weights_give_the_same_bytes(example, tmp_path):
+def test_the_same_weights_give_the_same_bytes(examples, tmp_path):
     for target in registry.names():
         for name in ("a", "b"):
-            export(example, target, Recipe.of(BASE11), tmp_path / f"{target}.{name}")
+            export(examples[target], target, Recipe.of(BASE11), tmp_path / f"{target}.{name}")
         assert contents(tmp_path / f"{target}.a") == contents(tmp_path / f"{target}.b")
 
 
-def test_every_size_is_known_beforehand(example, tmp_path):
+def test_every_size_is_known_beforehand(examples, tmp_path):
     for target in registry.names():
         for number, recipe in enumerate((Recipe.of(BASE11), Recipe(()))):
-            plan, report = export(example, target, recipe, tmp_path / f"{target}{number}")
+            plan, report = export(examples[target], target, recipe, tmp_path / f"{target}{number}")
             found = contents(tmp_path / f"{target}{number}")
             sizes = {name: len(data) for name, data in found.items()} if plan.files else {"": len(found)}
             assert plan.nbytes == report.nbytes == sum(sizes.values())

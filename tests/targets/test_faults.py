@@ -40,8 +40,10 @@ def out(tmp_path):
 
 
 @pytest.fixture
-def checkpoint(example):
-    with open_checkpoint(example) as opened:
+def checkpoint(request, examples):
+    """What the target of this test can export."""
+    target = getattr(request.node, "callspec", None) and request.node.callspec.params.get("target")
+    with open_checkpoint(examples[target]) as opened:
         yield opened
 
 
@@ -80,21 +82,28 @@ class Countdown(Token):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_cancel_at_every_check(checkpoint, out, target):
+def test_cancel_at_any_check(checkpoint, out, target):
+    """At the first checks and the last, and at some between them."""
     old_in_the_way(checkpoint, target, out)
-    allowed = 0
-    while True:
+    plan, many = planned(checkpoint, target), 1 << 40
+    Countdown.left = many
+    registry[target]().write(checkpoint, plan, out.with_name("whole"), Countdown())
+    checks = many - Countdown.left
+    assert checks > 2 * len(checkpoint.infos)
+    remove(out.with_name("whole"))
+    for allowed in {0, 1, 2, *range(3, checks, max(1, checks // 10)), checks - 2, checks - 1}:
         Countdown.left = allowed
-        try:
-            write(checkpoint, target, out, Countdown())
-        except Cancelled:
-            assert_untouched(out)
-            allowed += 1
-        else:
-            break
-    assert allowed > 2 * len(checkpoint.infos)
+        with pytest.raises(Cancelled):
+            registry[target]().write(checkpoint, plan, out, Countdown())
+        assert_untouched(out)
+    Countdown.left = checks
+    registry[target]().write(checkpoint, plan, out, Countdown())
     assert OLD not in [path.read_bytes() for path in (out.iterdir() if out.is_dir() else [out])]
     assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def remove(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -20,7 +20,8 @@ from qinspect.formats.protobuf import BYTES, VARINT, Wire
 from qinspect.formats.stored import Span, WatchedFile
 from qinspect.targets.graph.forms import Form, Site
 from qinspect.targets.graph.nbits import MICROSOFT, NBits
-from qinspect.targets.graph.wire import Message, Stretch, field, joined, node, opset
+from qinspect.targets.graph.wire import Message, field, joined, node, opset
+from qinspect.targets.pieces import Stretch
 
 OLDEST_OPSET = 13
 """From which `DequantizeLinear` goes along an axis and `Unsqueeze` takes its axes as an input."""

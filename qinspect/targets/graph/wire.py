@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from qinspect.formats.stored import WatchedFile
-from qinspect.targets.blueprint import Stored
+from qinspect.targets.pieces import Piece, size
 
 TYPES = {
     "F32": 1, "U8": 2, "I8": 3, "U16": 4, "I16": 5, "I32": 6, "I64": 7, "BOOL": 9, "F16": 10, "F64": 11, "U32": 12,
@@ -22,27 +20,7 @@ TYPES = {
 """`TensorProto.DataType` by the names of element types."""
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Bytes `start` … `stop` of a file that is taken over."""
-
-    file: WatchedFile
-    start: int
-    stop: int
-
-    @property
-    def nbytes(self) -> int:
-        """How many."""
-        return self.stop - self.start
-
-
-Piece = bytes | Stored | Stretch
 Message = list[Piece]
-
-
-def size(pieces: Iterable[Piece]) -> int:
-    """Bytes of a message."""
-    return sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in pieces)
 
 
 def varint(value: int) -> bytes:
