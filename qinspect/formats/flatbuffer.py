@@ -7,7 +7,6 @@ each field in it; a reference is the distance to what it refers to. All numbers 
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +19,8 @@ _SHIFT = 14
 _PAGE = 1 << _SHIFT
 _PAGES = 256
 """Pages that are kept: the structure of a file is near together, but weights lie between."""
+_FIELDS = 64
+"""More than any table of a model has."""
 _MAX_TEXT = 1 << 20
 _LAYOUTS = {layout: struct.Struct(layout) for layout in ("<b", "<B", "<H", "<i", "<I", "<Q")}
 
@@ -29,7 +30,8 @@ class FlatBuffer:
 
     def __init__(self, file: WatchedFile) -> None:
         self.file = file
-        self._pages: OrderedDict[int, bytes] = OrderedDict()
+        self._pages: dict[int, bytes] = {}
+        self._descriptions: dict[int, tuple[int, ...]] = {}
         self._tables = 0
 
     def root(self) -> Table:
@@ -42,21 +44,31 @@ class FlatBuffer:
         if self._tables > MAX_TABLES:
             raise FormatError(f"it has more than {MAX_TABLES} tables, which no model needs")
         vtable = at - self.number("<i", at)
+        places = self._descriptions.get(vtable)
+        if places is None:
+            places = self._descriptions[vtable] = self._description(vtable, at)
+        return Table(self, at, places)
+
+    def _description(self, vtable: int, at: int) -> tuple[int, ...]:
+        """The places of fields, which many tables share."""
         if vtable < 0:
             raise FormatError(f"the table at byte {at} has no description")
         size = self.number("<H", vtable)
         if size < 4 or size % 2:
             raise FormatError(f"the description at byte {vtable} of the table at byte {at} is damaged")
-        return Table(self, at, struct.unpack(f"<{size // 2 - 2}H", self.raw(vtable + 4, size - 4)))
+        fields = min(size // 2 - 2, _FIELDS)
+        return struct.unpack(f"<{fields}H", self.raw(vtable + 4, 2 * fields))
 
     def number(self, layout: str, at: int) -> int:
         """An integer, or a boolean; FormatError if the file ends before."""
         reading = _LAYOUTS[layout]
+        page = self._pages.get(at >> _SHIFT, b"")
         begin = at & _PAGE - 1
-        page = self._page(at >> _SHIFT) if 0 <= at < self.file.nbytes else b""
         if begin + reading.size > len(page):
-            return int(reading.unpack(self.raw(at, reading.size))[0])
-        return int(reading.unpack_from(page, begin)[0])
+            found: int = reading.unpack(self.raw(at, reading.size))[0]
+        else:
+            found = reading.unpack_from(page, begin)[0]
+        return found
 
     def raw(self, at: int, nbytes: int) -> bytes:
         """Some bytes of the structure; FormatError if the file ends before."""
@@ -71,7 +83,7 @@ class FlatBuffer:
         page = self._pages.get(number)
         if page is None:
             if len(self._pages) >= _PAGES:
-                self._pages.popitem(last=False)
+                del self._pages[next(iter(self._pages))]
             start = number << _SHIFT
             page = self._pages[number] = self.file.at(start, min(_PAGE, self.file.nbytes - start)).tobytes()
         return page

@@ -86,11 +86,13 @@ class LayerFormat(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     order: ClassVar[int] = 100
+    marks: ClassVar[tuple[str, ...]]
+    """With one of them ends the name of some array of every layer: where none does, nobody looks further."""
 
-    def __init__(self, raw: Checkpoint, config: ModelConfig) -> None:
+    def __init__(self, raw: Checkpoint, config: ModelConfig, stored: Stored) -> None:
         self.raw = raw
         self.config = config
-        self.stored: Stored = {info.name: info for info in raw.infos}
+        self.stored = stored
 
     @abstractmethod
     def prefix(self, name: str) -> str | None:
@@ -157,10 +159,15 @@ def find_layers(raw: Checkpoint, config: ModelConfig, taken: Iterable[str]) -> t
     layers: list[FoundLayer] = []
     failures: dict[str, list[str]] = {}
     notes: list[str] = []
+    stored: Stored = {info.name: info for info in raw.infos}
+    marks = tuple({mark for kind in registry for mark in kind.marks})
+    marked = [name for name in stored if name.endswith(marks)]
     for kind in registry:
-        reader = kind(raw, config)
+        if not any(name.endswith(kind.marks) for name in marked):
+            continue
+        reader = kind(raw, config, stored)
         here: list[FoundLayer] = []
-        for name in reader.stored:
+        for name in stored:
             prefix = None if name in used else reader.prefix(name)
             if prefix is None:
                 continue

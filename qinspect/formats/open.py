@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import threading
 from pathlib import Path
 
 from qinspect.errors import FormatError, QInspectError, printable
@@ -23,15 +25,44 @@ def open_checkpoint(path: str | Path, group_size: int | None = None) -> Checkpoi
     `group_size` is that of packed layers that do not tell theirs. FormatError or UnsupportedError say in one sentence
     why a file cannot be opened.
     """
-    container = open_container(_file(Path(path)))
-    try:
-        opened = unfold(container, group_size)
-        if not opened.infos:
-            opened.notes += ("There are no tensors in this file.",)
-        return opened
-    except QInspectError as error:
-        container.close()
-        raise error.within(path=container.path) from None
+    with _UNCOLLECTED:
+        container = open_container(_file(Path(path)))
+        try:
+            opened = unfold(container, group_size)
+            if not opened.infos:
+                opened.notes += ("There are no tensors in this file.",)
+            return opened
+        except QInspectError as error:
+            container.close()
+            raise error.within(path=container.path) from None
+
+
+class _Uncollected:
+    """While any thread is in it, nobody looks for cyclic garbage.
+
+    All that opening makes is kept, and each search goes over it again: half the time of ten thousands of tensors.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._was_on = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._was_on = gc.isenabled()
+                gc.disable()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._was_on:
+                gc.enable()
+
+
+_UNCOLLECTED = _Uncollected()
 
 
 def open_container(path: Path) -> Checkpoint:

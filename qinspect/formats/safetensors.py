@@ -107,7 +107,7 @@ def _span(file: WatchedFile, name: str, entry: Any, begin: int) -> Span:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, stop]}:
             if dtype not in DTYPES and not re.fullmatch(r"\w{1,32}", dtype, re.ASCII):
                 raise FormatError("its dtype is not a name of a type", tensor=name)
-            if not _counts(shape) or not _counts([start, stop]) or start > stop:
+            if not _counts([start, stop, *shape]) or start > stop:
                 raise FormatError("its shape or its offsets are not counts in order", tensor=name)
             _check_size(name, dtype, tuple(shape), stop - start)
             return Span(file, begin + start, stop - start, dtype, tuple(shape))
@@ -115,7 +115,10 @@ def _span(file: WatchedFile, name: str, entry: Any, begin: int) -> Span:
 
 
 def _counts(values: list[Any]) -> bool:
-    return len(values) <= _DIMENSIONS and all(type(value) is int and 0 <= value < _COUNT_LIMIT for value in values)
+    for value in values:
+        if type(value) is not int or not 0 <= value < _COUNT_LIMIT:
+            return False
+    return len(values) <= _DIMENSIONS + 2
 
 
 def _check_size(name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> None:

@@ -129,7 +129,8 @@ class _Listing:
 
     def array(self, tensor: Table, name: str) -> Array | None:
         """Where a tensor's data lies, made sure to be what it needs; None where it is computed."""
-        dtype = TYPES.get(tensor.number(_TYPE, "<b"), f"type {tensor.number(_TYPE, '<b')}")
+        kind = tensor.number(_TYPE, "<b")
+        dtype = TYPES.get(kind) or f"type {kind}"
         shape = tensor.vector(_SHAPE, 4).numbers("i")
         if tensor.number(_EXTERNAL, "<I"):
             self.unshown["being in another file"].append(name)

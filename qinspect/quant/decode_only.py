@@ -199,17 +199,18 @@ class Blocked(DecodeOnly):
 
     def __post_init__(self) -> None:
         rows, cols = matrix_shape(self.whole)
-        sizes = {name: math.prod(dims) for name, _, dims in self.held}
-        dtype, dims = self.arrays()["data"]
-        needed = (rows - 1) * self._row_bits + cols * self.bits if rows and cols else 0
+        row_bits = self._row_bits
+        needed = (rows - 1) * row_bits + cols * self.bits if rows and cols else 0
         if min(self.block) < 1 or self.table == ():
             raise FormatError(f"blocks of {self.block[0]} × {self.block[1]} weights, or no levels, cannot be")
-        padded = self._row_bits != cols * self.bits
-        if 8 * dtype.itemsize * math.prod(dims) < needed or (padded and self._row_bits % 8):
-            raise FormatError(f"{dtype} {list(dims)} cannot hold {self.bits}-bit codes of shape {list(self.whole)}")
-        for name in ("scale", "zero_point", "minimum"):
-            if sizes.get(name, self.sets) != self.sets:
-                raise FormatError(f"{name} has {sizes[name]} entries; there are {self.sets} blocks")
+        padded = row_bits != cols * self.bits
+        sets = self.sets
+        for name, dtype, dims in self.held:
+            size = math.prod(dims)
+            if name == "data" and (8 * dtype.itemsize * size < needed or (padded and row_bits % 8)):
+                raise FormatError(f"{dtype} {list(dims)} cannot hold {self.bits}-bit codes of shape {list(self.whole)}")
+            if name in ("scale", "zero_point", "minimum") and size != sets:
+                raise FormatError(f"{name} has {size} entries; there are {sets} blocks")
 
     @property
     def _row_bits(self) -> int:

@@ -26,6 +26,7 @@ class AWQ(LayerFormat):
     name: ClassVar[str] = "awq"
     title: ClassVar[str] = "AWQ"
     order: ClassVar[int] = 30
+    marks: ClassVar[tuple[str, ...]] = ("qweight",)
 
     def prefix(self, name: str) -> str | None:
         """By the codes."""

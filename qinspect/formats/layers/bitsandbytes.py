@@ -31,6 +31,7 @@ class FourBit(LayerFormat):
     name: ClassVar[str] = "bitsandbytes"
     title: ClassVar[str] = "bitsandbytes"
     order: ClassVar[int] = 40
+    marks: ClassVar[tuple[str, ...]] = (".absmax", "__nf4", "__fp4")
 
     def prefix(self, name: str) -> str | None:
         """By the scales beside the codes; the prefix is the name of the tensor."""
@@ -111,6 +112,7 @@ class EightBit(LayerFormat):
     name: ClassVar[str] = "bitsandbytes_int8"
     title: ClassVar[str] = "bitsandbytes"
     order: ClassVar[int] = 41
+    marks: ClassVar[tuple[str, ...]] = ("SCB",)
 
     def prefix(self, name: str) -> str | None:
         """By the scales of the rows."""

@@ -24,6 +24,7 @@ class CompressedFloats(LayerFormat):
     name: ClassVar[str] = "compressed_floats"
     title: ClassVar[str] = "compressed-tensors"
     order: ClassVar[int] = 12
+    marks: ClassVar[tuple[str, ...]] = ("weight_packed",)
 
     def prefix(self, name: str) -> str | None:
         """By the codes."""

@@ -25,6 +25,7 @@ class CompressedTensors(LayerFormat):
     name: ClassVar[str] = "compressed_tensors"
     title: ClassVar[str] = "compressed-tensors"
     order: ClassVar[int] = 10
+    marks: ClassVar[tuple[str, ...]] = ("weight_packed", "bitmask", "compressed")
 
     def prefix(self, name: str) -> str | None:
         """By the codes, or the bit masks of sparse layers."""

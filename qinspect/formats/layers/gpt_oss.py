@@ -23,6 +23,7 @@ class GptOss(LayerFormat):
     name: ClassVar[str] = "gpt_oss"
     title: ClassVar[str] = "gpt-oss"
     order: ClassVar[int] = 45
+    marks: ClassVar[tuple[str, ...]] = ("_blocks",)
 
     def prefix(self, name: str) -> str | None:
         """By the blocks, with scales beside them."""

@@ -30,6 +30,7 @@ class GPTQ(LayerFormat):
     name: ClassVar[str] = "gptq"
     title: ClassVar[str] = "GPTQ"
     order: ClassVar[int] = 20
+    marks: ClassVar[tuple[str, ...]] = ("qweight",)
 
     def prefix(self, name: str) -> str | None:
         """By the codes."""

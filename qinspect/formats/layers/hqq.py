@@ -59,6 +59,7 @@ class HQQ(LayerFormat):
     name: ClassVar[str] = "hqq"
     title: ClassVar[str] = "HQQ"
     order: ClassVar[int] = 55
+    marks: ClassVar[tuple[str, ...]] = ("W_q",)
 
     def prefix(self, name: str) -> str | None:
         """By the codes."""

@@ -36,6 +36,7 @@ class MLX(LayerFormat):
     name: ClassVar[str] = "mlx"
     title: ClassVar[str] = "MLX"
     order: ClassVar[int] = 50
+    marks: ClassVar[tuple[str, ...]] = ("scales",)
 
     def prefix(self, name: str) -> str | None:
         """By words with scales beside them."""

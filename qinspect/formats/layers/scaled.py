@@ -27,6 +27,7 @@ class Scaled(LayerFormat):
     name: ClassVar[str] = "scaled"
     title: ClassVar[str] = "scaled weights"
     order: ClassVar[int] = 60
+    marks: ClassVar[tuple[str, ...]] = ("_scale", "_scale_inv")
 
     def prefix(self, name: str) -> str | None:
         """A small type with scales beside it; the prefix is the whole name."""

@@ -25,6 +25,7 @@ class TorchAO(LayerFormat):
     name: ClassVar[str] = "torchao"
     title: ClassVar[str] = "torchao"
     order: ClassVar[int] = 65
+    marks: ClassVar[tuple[str, ...]] = ("_qdata",)
 
     def prefix(self, name: str) -> str | None:
         """By the codes; the prefix is the name of the tensor."""
