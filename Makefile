@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(she
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 
-.PHONY: run test lint bench bench-gui qemu screenshots setup
+.PHONY: run test lint bench bench-io bench-gui qemu screenshots setup
 
 run: setup
 	$(BIN)/python -m qinspect demo
@@ -20,6 +20,9 @@ lint: .venv/packages
 bench: .venv/packages
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.forward
+
+bench-io: .venv/packages
+	$(BIN)/python -m benchmarks.io
 
 bench-gui: setup
 	$(BIN)/python -m benchmarks.gui

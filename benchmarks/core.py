@@ -166,15 +166,15 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def write(tables: str) -> None:
-    """Put the tables between the marks in the documentation."""
+def write(tables: str, mark: str = "bench") -> None:
+    """Put the tables between the marks of this name in the documentation."""
     page = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- bench -->\n")
-    _, end, after = rest.partition("<!-- /bench -->\n")
+    before, begin, rest = page.read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"<!-- /{mark} -->\n")
     page.write_text(f"{before}{begin}{tables.strip()}\n{end}{after}", encoding="utf-8")
 
 
-class _Both(io.StringIO):
+class Both(io.StringIO):
     """Prints, and keeps what was printed."""
 
     def write(self, text: str) -> int:
@@ -183,7 +183,7 @@ class _Both(io.StringIO):
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(_Both()) as told:
+    with contextlib.redirect_stdout(Both()) as told:
         print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
         for each in SHAPES:
             against_copy(each)
