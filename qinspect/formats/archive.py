@@ -15,6 +15,8 @@ from qinspect.errors import FormatError, UnsupportedError, printable
 from qinspect.formats.stored import WatchedFile, unreadable
 
 SIGNATURE = b"PK\x03\x04"
+ENTRIES = 20_000
+"""More than a checkpoint in one archive has."""
 _ALLOWED_FLAGS = 0x080E
 """Deflate's speed (bits 1 and 2), sizes after the data (3), UTF-8 names (11). Bit 0 is encryption."""
 
@@ -58,6 +60,9 @@ def entries(file: WatchedFile) -> dict[str, Entry]:
         ) from error
     except OSError as error:
         raise unreadable(file.path, error) from error
+    if len(infos) > ENTRIES:
+        text = f"the archive holds {len(infos)} files, more than the {ENTRIES} that are read"
+        raise FormatError(text, path=file.path)
     found: dict[str, Entry] = {}
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
@@ -76,13 +81,13 @@ def _entry(file: WatchedFile, info: zipfile.ZipInfo, start: int, stop: int) -> E
         raise FormatError(
             f"entry {printable(info.filename)} overlaps another or lies outside of the archive", path=file.path
         )
-    header = file.at(at, 30).tobytes()
-    signature, flags, method, name_length, extra_length = struct.unpack("<4s2xHH16xHH", header)
-    offset = at + 30 + name_length + extra_length
     name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+    header = file.at(at, min(30 + len(name), file.nbytes - at)).tobytes()
+    signature, flags, method, name_length, extra_length = struct.unpack_from("<4s2xHH16xHH", header)
+    offset = at + 30 + name_length + extra_length
     if offset + info.compress_size > stop:
         raise FormatError(f"entry {printable(info.filename)} reaches beyond its place in the archive", path=file.path)
-    if signature != SIGNATURE or method != info.compress_type or file.at(at + 30, name_length).tobytes() != name:
+    if signature != SIGNATURE or method != info.compress_type or (name_length, header[30:]) != (len(name), name):
         raise FormatError(f"entry {printable(info.filename)} contradicts the archive's directory", path=file.path)
     if (flags | info.flag_bits) & ~_ALLOWED_FLAGS:
         raise UnsupportedError(f"entry {printable(info.filename)} is encrypted or of an unusual kind", path=file.path)

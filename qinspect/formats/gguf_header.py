@@ -21,7 +21,7 @@ from qinspect.formats.stored import WatchedFile, truncated
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 
-_ENTRIES, _TENSORS, _STRINGS = 1 << 16, 1 << 20, 1 << 22
+_ENTRIES, _TENSORS, _STRINGS = 1 << 16, 1 << 16, 1 << 21
 """More of them than any model has: what a lying count may cost is bounded."""
 _TEXT_BYTES = 1 << 16
 """A name has no more, and of a longer text no more is kept."""
@@ -33,6 +33,9 @@ _DIMENSIONS = 4
 
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 10: "Q", 11: "q", 12: "d"}
 _BOOL, _STRING, _ARRAY = 7, 8, 9
+_LAYOUTS = {code: struct.Struct(f"<{code}") for code in _NUMBERS.values()}
+_PLACED = [struct.Struct(f"<{dimensions}qIQ") for dimensions in range(_DIMENSIONS + 1)]
+"""Sizes, type and offset of a tensor of so many dimensions."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,11 @@ class _Cursor:
 
     def number(self, code: str, what: str) -> Any:
         """A little-endian number of the struct type `code`."""
-        size = struct.calcsize(f"<{code}")
-        return struct.unpack_from(f"<{code}", self._from(self.take(size, what), size))[0]
+        return self.numbers(_LAYOUTS[code], what)[0]
+
+    def numbers(self, layout: struct.Struct, what: str) -> tuple[Any, ...]:
+        """Numbers that follow each other."""
+        return layout.unpack_from(self._from(self.take(layout.size, what), layout.size))
 
     def count(self, most: int, least_bytes: int, what: str) -> int:
         """How many things follow, each of which takes `least_bytes` or more."""
@@ -218,10 +224,10 @@ def _tensor(cursor: _Cursor) -> Entry:
     if dimensions > _DIMENSIONS:
         text = f"it has {dimensions} dimensions before byte {cursor.at}, at most {_DIMENSIONS} are allowed"
         raise FormatError(text, tensor=name)
-    sizes = [int(cursor.number("q", "a dimension")) for _ in range(dimensions)]
+    at = cursor.at
+    *sizes, kind, offset = cursor.numbers(_PLACED[dimensions], "shape, type and offset of a tensor")
     if any(size < 0 for size in sizes) or math.prod(max(1, size) for size in sizes) >= 1 << 60:
-        raise FormatError(f"its shape {sizes[::-1]} before byte {cursor.at} cannot be", tensor=name)
-    kind, offset = cursor.number("I", "the type of a tensor"), cursor.number("Q", "the offset of a tensor")
+        raise FormatError(f"its shape {sizes[::-1]} at byte {at} cannot be", tensor=name)
     return Entry(name, tuple(sizes[::-1]), kind, offset)
 
 

@@ -22,6 +22,8 @@ from qinspect.formats.stored import Span, StoredCheckpoint, WatchedFile, truncat
 
 HEADER_LIMIT = 12_000_000
 """Bytes: some hundred thousand tensors. The reference library allows eight times as much, which takes long to read."""
+_TENSORS, _ENTRIES = 60_000, 1 << 16
+"""More than a file has: the largest models, of many files, have twice as many tensors altogether."""
 _COUNT_LIMIT = 1 << 63
 _DIMENSIONS = 64
 """As many as an array in memory may have."""
@@ -47,6 +49,8 @@ class Safetensors(Reader):
         try:
             header, begin = _header(file)
             metadata = _metadata(header.pop("__metadata__", {}))
+            if len(header) > _TENSORS:
+                raise FormatError(f"its header lists {len(header)} tensors, more than the {_TENSORS} that are read")
             spans = {name: _span(file, name, entry, begin) for name, entry in header.items()}
             _check_cover(file, spans, begin)
         except FormatError as error:
@@ -99,6 +103,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _metadata(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise FormatError("the metadata in its header is not a map of text to text")
+    if len(value) > _ENTRIES:
+        raise FormatError(f"its header has {len(value)} entries of metadata, more than the {_ENTRIES} that are read")
     return value
 
 

@@ -21,6 +21,8 @@ from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor
 
 _INDEX_LIMIT = 25_000_000
+_SHARDS = 10_000
+"""More than any model has."""
 
 
 class Sharded(Reader):
@@ -112,15 +114,18 @@ def _weight_map(path: Path) -> dict[str, str]:
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict):
         raise FormatError("this JSON file has no weight_map: it is no index of a checkpoint's shards", path=path)
-    for shard in places.values():
+    shards = {shard if isinstance(shard, str) else repr(shard)[:80] + "/" for shard in places.values()}
+    if len(shards) > _SHARDS:
+        raise FormatError(f"the index names {len(shards)} files, more than the {_SHARDS} that are read", path=path)
+    for shard in shards:
         if not _plain_name(shard):
-            text = f"the index names the shard {printable(str(shard))}, which is not a checkpoint file beside it"
+            text = f"the index names the shard {printable(shard)}, which is not a checkpoint file beside it"
             raise FormatError(text, path=path)
     return places
 
 
-def _plain_name(shard: object) -> bool:
+def _plain_name(shard: str) -> bool:
     """Whether it names a file in the index's own folder that is not itself an index, on any system."""
-    if not isinstance(shard, str) or shard in ("", ".", "..") or shard.endswith(".json"):
+    if shard in ("", ".", "..") or shard.endswith(".json"):
         return False
     return not any(char in "/\\:" or ord(char) < 32 for char in shard)

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+import handmade_gguf
 import numpy as np
 import onnx
 import test_gguf
@@ -182,7 +183,19 @@ def _large(put):
     os.truncate(path, 100_000_000)
     many = {f"t{number:06}": entry("U8", [1], number, number + 1) for number in range(60_000)}
     text = json.dumps(many, separators=(",", ":"))
-    put("safetensors: more tensors than any model", safetensors_bytes(text, bytes(60_001)), "follow the last tensor")
+    put("safetensors: as many tensors as are read", safetensors_bytes(text, bytes(60_001)), "follow the last tensor")
+    more = text[:-1] + "," + text[1:].replace('"t', '"u')
+    put("safetensors: more tensors than any model", safetensors_bytes(more, b""), "lists 120000 tensors, more than")
+    told = json.dumps({"__metadata__": {f"{number}": "" for number in range(70_000)}})
+    put("safetensors: metadata without end", safetensors_bytes(told, b""), "70000 entries of metadata")
+    many = handmade_gguf.header((), [handmade_gguf.tensor("t")] * 65_536)
+    put("gguf: as many tensors as are read", many, "overlaps another", file="w.gguf")
+    many = handmade_gguf.header((), [handmade_gguf.tensor("t")] * 65_537)
+    put("gguf: more tensors than any model", many, "at most 65536 can be", file="w.gguf")
+    files = Zip()
+    for number in range(20_001):
+        files.add(f"{number}.npy", b"")
+    put("npz: more files than any model", files.bytes(), "more than the 20000 that are read", file="w.npz")
     path = put("shards: an index of 200 MB", b"{", "too large for an index", file="w.index.json")
     os.truncate(path, 200_000_000)
     lies = json.dumps({"w": entry("F32", [1 << 28, 1024], 0, 1 << 40)})
@@ -224,5 +237,7 @@ def _shards(folder, cases):
     for shard in ("../w.safetensors", "/etc/passwd", "a/b", "..", "", "x\x00", "i.index.json", 5, None):
         index(f"in {shard!r}", json.dumps({"weight_map": {"w": shard}}), "not a checkpoint file beside it")
     index("one that is missing", json.dumps({"weight_map": {"w": "w.safetensors"}}), "no such file")
+    many = json.dumps({"weight_map": {f"{number}": f"{number}.safetensors" for number in range(10_001)}})
+    index("more files than any model", many, "more than the 10000 that are read")
     index("deep JSON", '{"weight_map": ' + "[" * 200_000, "not JSON")
     index("no map", '{"weight_map": []}', "no weight_map")

@@ -239,7 +239,7 @@ HOSTILE = {
     "name of a tensor": (header(tensors=[tensor(b"\x80")]), "the name of a tensor at byte 24 is not UTF-8"),
     "dimensions": (header(tensors=[tensor(n_dims=5)]), "w: it has 5 dimensions before byte 37"),
     "dimensions, many": (header(tensors=[tensor(n_dims=0xFFFFFFFF)]), "w: it has 4294967295 dimensions"),
-    "negative dimension": (header(tensors=[tensor(dims=(-4,))]), r"w: its shape \[-4\] before byte 45 cannot be"),
+    "negative dimension": (header(tensors=[tensor(dims=(-4,))]), r"w: its shape \[-4\] at byte 37 cannot be"),
     "product that wraps": (header(tensors=[tensor(dims=(1 << 32, 1 << 32))]), "w: its shape .* cannot be"),
     "empty with a giant side": (header(tensors=[tensor(dims=(0, 1 << 62))]), "w: its shape .* cannot be"),
     "shape beyond the end": (header(tensors=[tensor(dims=(1 << 40,))]), "w: the file is truncated"),

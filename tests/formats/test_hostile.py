@@ -45,6 +45,12 @@ def test_every_hostile_file_ends_in_one_sentence(looked):
     assert not failed, "\n".join(f"{name}: {text}" for name, text in failed.items())
 
 
+def test_none_takes_longer_than_a_second_of_the_processor(looked):
+    """The longest takes about half of one."""
+    slow = {name: found["seconds"] for name, (_, found) in looked.items() if found["seconds"] > 1}
+    assert not slow
+
+
 def test_none_takes_much_memory(looked):
     """The limit of 200 MB holds in any case; most take next to nothing."""
     grown = {name: found["grown"] >> 20 for name, (_, found) in looked.items()}
