@@ -85,6 +85,11 @@ class AllocationModel(QAbstractTableModel):
         """Whether any layers are tied."""
         return bool(self._ties)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether errors of some layers count more than those of others."""
+        return bool(self._wishes.weights)
+
     def _changed(self, first: int, last: int) -> None:
         if self.infos:
             self.dataChanged.emit(self.index(0, first), self.index(len(self.infos) - 1, last))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qinspect.formats.checkpoint import TensorInfo
 from qinspect.planning.budget import Budget
 from qinspect.planning.ties import fused
 from qinspect.quant.scheme import Scheme
-from qinspect.quant.sweep import SweepPoint
+from qinspect.quant.sweep import SweepGrid, SweepPoint
+from qinspect.task import Token
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,24 @@ class Wishes:
             ties=self.groups(points),
             rest=rest,
         )
+
+    def budget_under(
+        self,
+        grid: SweepGrid,
+        infos: Iterable[TensorInfo],
+        known: Mapping[str, Mapping[Scheme, SweepPoint]],
+        rest: int,
+        token: Token,
+    ) -> Budget | None:
+        """The budget of the points that are known of a grid, and of kept schemes; None where no layer has one."""
+        offered: dict[str, list[SweepPoint]] = {}
+        for info in infos:
+            token.check()
+            points = known[info.name]
+            kept = (self.kept[info.name],) if info.name in self.kept else ()
+            found = [
+                points[scheme] for scheme in dict.fromkeys((*grid.schemes_for(info.shape), *kept)) if scheme in points
+            ]
+            if found:
+                offered[info.name] = found
+        return self.budget(offered, rest) if offered else None

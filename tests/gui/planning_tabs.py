@@ -5,6 +5,10 @@ from driving import hover, pixel_of, send
 from PySide6.QtCore import QEvent, Qt
 from safetensors.numpy import save_file
 
+from qinspect.quant.scheme import make_scheme
+
+BASE11 = make_scheme("base11")
+
 
 def write_model(path, *, big=False, bad=False):
     """q, k and a wide layer in two blocks, a head with rows of 100, a vector, a counter, an empty tensor."""

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from PySide6.QtCore import QModelIndex, Qt, QTimer
-from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
+from PySide6.QtGui import QHideEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QCheckBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QSplitter,
-    QStackedLayout,
-    QTableView,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -27,27 +21,24 @@ from PySide6.QtWidgets import (
 from qinspect import figures as fmt
 from qinspect.errors import BudgetError
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.gui.allocation_model import BPW, LAYER, SCHEME, SIZE, SQNR, TIE, TITLES, WEIGHT, AllocationModel
+from qinspect.gui.allocation_model import AllocationModel
+from qinspect.gui.allocation_table import AllocationTable
 from qinspect.gui.controller import Controller
 from qinspect.gui.front_plot import FrontPlot
-from qinspect.gui.grid_bar import GridBar
 from qinspect.gui.jobs import Job
 from qinspect.gui.limit_bar import LimitBar
-from qinspect.gui.names import NameDelegate
 from qinspect.gui.theme import Theme
-from qinspect.gui.views.view import TAB, View
+from qinspect.gui.views.swept_view import SweptView
+from qinspect.gui.views.view import TAB
 from qinspect.planning.budget import Allocation, Budget, Limit
 from qinspect.planning.compact import compact
 from qinspect.planning.wishes import Wishes
-from qinspect.quant.scheme import Scheme
-from qinspect.quant.sweep import SweepGrid, SweepPoint
+from qinspect.quant.metrics import decibels
 from qinspect.session import stored_nbytes
 from qinspect.tables import Column, Table
 from qinspect.task import Token
 
-OWNER = "budget"
-NARROW = 620
-WIDTHS = {BPW: 48, SQNR: 66, SIZE: 66, WEIGHT: 56, TIE: 36}
+MEASURING = "Measuring the layers under the schemes above…"
 REBUILD_MS = 400
 """While points come in, the budget is made of them at most so often."""
 COLUMNS = (
@@ -56,7 +47,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class BudgetView(View):
+class BudgetView(SweptView):
     """The limit on top, what the model can be under it, what every layer takes below; a button makes it the recipe."""
 
     name: ClassVar[str] = "budget"
@@ -66,31 +57,22 @@ class BudgetView(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self._controller: Controller | None = None
-        self._infos: tuple[TensorInfo, ...] = ()
         self.wishes = Wishes()
         self.budget: Budget | None = None
         self.allocation: Allocation | None = None
-        self._trouble = ""
-        self._measured = 0
-        self.bar = GridBar(self)
         self.limit = LimitBar(self)
         self.plot = FrontPlot()
         self.model = AllocationModel(self)
-        self.table = QTableView(self)
+        self.table = AllocationTable(self.model, self)
         self.fuse = QCheckBox("Tie fused layers", self)
         self.relative = QCheckBox("Relative errors", self)
         self.tie = QPushButton("Tie", self)
         self.untie = QPushButton("Untie", self)
         self.take = QPushButton("Make it the recipe", self)
-        self.stop = QToolButton(self)
-        self.progress = QLabel(self)
-        self.message = QLabel(self)
         self.trouble = QLabel(self)
         self._later = QTimer(self)
         self._build()
         self.setFocusProxy(self.limit.slider)
-        self.setAccessibleName(self.title)
 
     # Building.
 
@@ -110,14 +92,8 @@ class BudgetView(View):
         self.untie.setToolTip("Let the selected layers go their own ways again")
         self.take.setToolTip("Give every layer what stands beside it; Ctrl+Z takes it back")
         self.take.setObjectName("primary")
-        for label in (self.progress, self.message, self.trouble):
-            label.setObjectName("muted")
-        self.progress.setMinimumWidth(self.fontMetrics().horizontalAdvance("measuring 100 %"))
-        self.progress.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.message.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.message.setWordWrap(True)
+        self.trouble.setObjectName("muted")
         self.trouble.setWordWrap(True)
-        self._build_table()
         parts = QSplitter(Qt.Orientation.Vertical, self)
         parts.setChildrenCollapsible(False)
         parts.addWidget(self.plot)
@@ -131,50 +107,16 @@ class BudgetView(View):
         column.addWidget(self.trouble)
         column.addWidget(parts, 1)
         column.addLayout(_row(self.tie, self.untie, self.fuse, self.relative, None, self.take))
-        self._pages = QStackedLayout()
-        self._pages.addWidget(self.message)
-        self._pages.addWidget(content)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(10, 2, 10, 8)
-        layout.setSpacing(6)
-        layout.addWidget(self.bar)
-        layout.addLayout(self._pages, 1)
-
-    def _build_table(self) -> None:
-        table = self.table
-        table.setModel(self.model)
-        table.setAccessibleName("Layers of the budget")
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setShowGrid(False)
-        table.setWordWrap(False)
-        table.setTabKeyNavigation(False)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(24)
-        table.horizontalHeader().setHighlightSections(False)
-        table.setItemDelegateForColumn(LAYER, NameDelegate(table))
-        for column in range(len(TITLES)):
-            stretches = column in (LAYER, SCHEME)
-            how = QHeaderView.ResizeMode.Stretch if stretches else QHeaderView.ResizeMode.Fixed
-            table.horizontalHeader().setSectionResizeMode(column, how)
-            if not stretches:
-                table.setColumnWidth(column, WIDTHS[column])
-
-    def controls(self) -> list[QWidget]:
-        """Progress, and its end."""
-        return [self.progress, self.stop]
+        self._lay_out(content)
 
     def attach(self, controller: Controller) -> None:
         """Follow what is open; a button changes the recipe."""
-        self._controller = controller
+        super().attach(controller)
         controller.opened.connect(lambda _: self._on_opened())
-        controller.attached.connect(lambda *_: self._wish())
-        controller.recipe_changed.connect(lambda _: self._on_recipe())
+        controller.recipe_changed.connect(lambda _: self._show())
         controller.analysed.connect(self._show)
         controller.selected.connect(self._on_selected)
-        controller.sweeps.grown.connect(lambda _: self._on_grown())
         controller.sweeps.moved.connect(self._on_moved)
-        self.bar.changed.connect(lambda _: self._wish())
-        self.bar.refused.connect(self._on_refused)
         self.limit.changed.connect(self._plan)
         self.limit.kind.activated.connect(lambda _: self._on_kind())
         self.plot.dragged.connect(self.limit.move_to)
@@ -185,12 +127,11 @@ class BudgetView(View):
         self.tie.clicked.connect(lambda: self._on_tie(together=True))
         self.untie.clicked.connect(lambda: self._on_tie(together=False))
         self.take.clicked.connect(self._on_take)
-        self.stop.clicked.connect(self._on_stop)
         self.table.selectionModel().currentRowChanged.connect(self._on_row)
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
-        self.bar.set_theme(theme)
+        super().set_theme(theme)
         self.plot.set_theme(theme)
         self.model.theme = theme
         self.table.viewport().update()
@@ -209,17 +150,10 @@ class BudgetView(View):
 
     # Asking for points.
 
-    def showEvent(self, event: QShowEvent) -> None:
-        """Work is only done while someone can see it."""
-        super().showEvent(event)
-        self._wish()
-
     def hideEvent(self, event: QHideEvent) -> None:
         """What there is stays for the next time."""
         super().hideEvent(event)
         self._later.stop()
-        if self._controller is not None:
-            self._controller.sweeps.drop(OWNER)
 
     def _on_opened(self) -> None:
         """Other layers: what was fixed was fixed for those before."""
@@ -228,49 +162,26 @@ class BudgetView(View):
         self._infos = ()
         self._wish()
 
-    def _wish(self) -> None:
-        controller = self._controller
-        if controller is None or not self.isVisible():
-            return
-        infos = tuple(info for info in controller.session.infos if info.quantizable or info.qtype)
-        if infos != self._infos:
-            self._infos = infos
+    def _wanted(self) -> tuple[TensorInfo, ...]:
+        return tuple(self._usual())
+
+    def _take_up(self, *, changed: bool) -> None:
+        if changed:
             self.budget = self.allocation = None
-            self.model.show_layers(infos)
+            self.model.show_layers(self._infos)
             self._show_wishes()
-        self._trouble = ""
-        if infos:
-            controller.sweeps.want(OWNER, infos, self.bar.grid)
-        else:
-            controller.sweeps.drop(OWNER)
         self._rebuild()
         self._show()
-        self._show_progress()
 
-    def _on_grown(self) -> None:
+    def _on_grown(self, names: set[str]) -> None:
         if self.isVisible() and not self._later.isActive():
             self._later.start()
 
     def _on_moved(self) -> None:
         """With the last point the wait is over."""
-        self._show_progress()
-        if self._later.isActive() and self._controller and self._controller.sweeps.progress(OWNER) is None:
+        if self._later.isActive() and self._controller and self._controller.sweeps.progress(self.name) is None:
             self._later.stop()
             self._rebuild()
-
-    def _on_refused(self, sentence: str) -> None:
-        self._trouble = sentence
-        self._show()
-
-    def _on_stop(self) -> None:
-        controller = self._controller
-        if controller is None:
-            return
-        if controller.sweeps.progress(OWNER) is None:
-            self._wish()
-        else:
-            controller.sweeps.drop(OWNER)
-            self._show_progress()
 
     # The budget.
 
@@ -281,14 +192,13 @@ class BudgetView(View):
             return
         points = controller.sweeps.known(self._infos)
         infos = [info for info in self._infos if info.name in points]
-        recipe = controller.recipe
-        planned = {info.name for info in infos}
-        rest = sum(
-            stored_nbytes(info, recipe.scheme_for(info))
-            for info in controller.session.infos
-            if info.name not in planned
-        )
-        work = _making(infos, points, self.bar.grid, self.wishes, rest)
+        recipe, grid, wishes = controller.recipe, self.bar.grid, self.wishes
+        others = (info for info in controller.session.infos if info.name not in points)
+        rest = sum(stored_nbytes(info, recipe.scheme_for(info)) for info in others)
+
+        def work(token: Token, _: object) -> Budget | None:
+            return wishes.budget_under(grid, infos, points, rest, token)
+
         controller.sweeps.aside.put(Job("Budget", work, self._on_built, self._on_unbuilt))
 
     def _on_built(self, budget: Budget | None) -> None:
@@ -346,18 +256,7 @@ class BudgetView(View):
 
     def _show_wishes(self) -> None:
         self.model.show_wishes(self.wishes)
-        self._choose_columns()
-
-    def _choose_columns(self) -> None:
-        """What is the same everywhere gives way where there is little room."""
-        narrow = self.width() < NARROW
-        self.table.setColumnHidden(WEIGHT, narrow and not self.wishes.weights)
-        self.table.setColumnHidden(TIE, narrow and not self.model.tied)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Columns give way."""
-        super().resizeEvent(event)
-        self._choose_columns()
+        self.table.choose_columns()
 
     def _on_locked(self, name: str, on: bool) -> None:
         """Keep what the layer takes now, or no more; a tie is kept as one."""
@@ -372,8 +271,7 @@ class BudgetView(View):
         self._fix(replace(self.wishes, weights={**self.wishes.weights, name: weight}))
 
     def _on_tie(self, *, together: bool) -> None:
-        rows = sorted(index.row() for index in self.table.selectionModel().selectedRows())
-        names = tuple(self._infos[row].name for row in rows)
+        names = tuple(self._infos[row].name for row in self.table.selected_rows())
         if not names or (together and len(names) < 2):
             self._on_refused("Select the layers in the table, with Ctrl or Shift held down.")
             return
@@ -386,7 +284,7 @@ class BudgetView(View):
     def _show(self) -> None:
         if not self.isVisible() or self._controller is None:
             return
-        empty = self._why_empty()
+        empty = self._why_not() or ("" if self.budget else self._why_none() or self._trouble or MEASURING)
         self._pages.setCurrentIndex(0 if empty else 1)
         self.message.setText(empty)
         self.trouble.setText(self._trouble)
@@ -400,59 +298,33 @@ class BudgetView(View):
             bits = self.plot.bits
             mark = None if plan is None else (plan.bpw if bits else float(plan.nbytes), plan.weighted_sqnr_db)
             self.plot.show_marks(mark, None if self.wishes.weights or self.wishes.relative else self._now(bits=bits))
-        self._summarise("" if empty else self._sentence_of(plan))
+        said = "" if empty or plan is None else self._sentence_of(plan)
+        self._summarise(said, () if plan is None else plan.points.values())
 
-    def _why_empty(self) -> str:
-        """What to do where there is nothing to show."""
-        controller = self._controller
-        if controller is None or controller.session.checkpoint is None:
-            return "Open a checkpoint."
-        if not self._infos:
-            return "There is nothing to plan: no floating tensor of two dimensions or more."
-        if self.budget is not None:
-            return ""
-        errors = [controller.sweeps.errors.get(info.name) for info in self._infos]
-        if all(errors):
-            return f"{errors[0]}"
-        return self._trouble or "Measuring the layers under the schemes above…"
-
-    def _figures(self) -> tuple[int, int, float, float] | None:
-        """Of the layers under the recipe: bytes, weights, energy and noise, where all are measured."""
-        controller = self._controller
-        assert controller is not None
-        nbytes = size = 0
-        signal = noise = 0.0
-        for info in self._infos:
-            scheme = controller.recipe.scheme_for(info)
-            report = controller.session.reports.get((info.name, scheme))
-            nbytes, size = nbytes + stored_nbytes(info, scheme), size + info.size
-            if report is None or report.metrics is None or math.isnan(report.metrics.noise):
-                return None
-            signal, noise = signal + report.metrics.signal, noise + report.metrics.noise
-        return nbytes, size, signal, noise
+    def _nothing(self) -> str:
+        return "There is nothing to plan: no floating tensor of two dimensions or more."
 
     def _now(self, *, bits: bool) -> tuple[float, float] | None:
         """Where the recipe is in the plot."""
-        figures = self._figures()
-        if figures is None or self._controller is None or figures[2] <= 0 or figures[3] <= 0:
+        controller = self._controller
+        assert controller is not None
+        now = self._present(controller.recipe.scheme_for)
+        if now is None or now.signal <= 0 or now.noise <= 0:
             return None
-        nbytes, size, signal, noise = figures
-        whole = sum(
-            stored_nbytes(info, self._controller.recipe.scheme_for(info)) for info in self._controller.session.infos
-        )
-        return 8 * nbytes / size if bits else float(whole), 10 * math.log10(signal / noise)
+        x = now.bpw if bits else float(controller.session.total(controller.recipe).nbytes)
+        return x, decibels(now.signal, now.noise)
 
     def _now_value(self) -> float | None:
         """The recipe's own value of what is limited: where a first limit stands."""
         now = self._now(bits=self.limit.what == "bpw")
         return None if now is None else now[1] if self.limit.what == "sqnr" else now[0]
 
-    def _sentence_of(self, plan: Allocation | None) -> str:
+    def _sentence_of(self, plan: Allocation) -> str:
         """What the plan comes to, and what the recipe could be at its own size."""
         controller = self._controller
-        if plan is None or self.budget is None or controller is None:
-            return ""
-        changed = sum(point.scheme != controller.recipe.scheme_for(info) for info, point in self._with_points(plan))
+        assert controller is not None
+        planned = [info for info in self._infos if info.name in plan.points]
+        changed = sum(plan.points[info.name].scheme != controller.recipe.scheme_for(info) for info in planned)
         said = f"{fmt.decibels(plan.sqnr_db)} at {plan.bpw:.2f} bits a weight, {fmt.nbytes(plan.nbytes)} in all."
         failed = sum(info.name in controller.sweeps.errors for info in self._infos)
         missing = len(self._infos) - len(plan.points) - failed
@@ -473,29 +345,10 @@ class BudgetView(View):
         except BudgetError:
             return None
 
-    def _with_points(self, plan: Allocation) -> list[tuple[TensorInfo, SweepPoint]]:
-        return [(info, plan.points[info.name]) for info in self._infos if info.name in plan.points]
-
-    def _summarise(self, sentence: str) -> None:
-        estimated = self.allocation is not None and any(p.part < 1 for p in self.allocation.points.values())
-        sentence = f"≈ {sentence}" if estimated and sentence else sentence
-        self.setAccessibleDescription(sentence)
-        self.summarised.emit(sentence)
-
-    def _show_progress(self) -> None:
-        done = None if self._controller is None else self._controller.sweeps.progress(OWNER)
-        self.progress.setText("" if done is None else f"measuring {done:.0%}")
-        self.stop.setText("✕" if done is not None else "↻")
-        self.stop.setToolTip("Stop measuring" if done is not None else "Measure what is still missing")
-        self.stop.setAccessibleName(self.stop.toolTip())
-
     def _limit_words(self) -> str:
         return f"{self.limit.kind.currentText().lower()} {self.limit.number.text()}"
 
     # Other ways.
-
-    def _on_recipe(self) -> None:
-        self._show()
 
     def _on_selected(self, info: TensorInfo | None) -> None:
         if info in self._infos:
@@ -515,32 +368,6 @@ class BudgetView(View):
         infos = controller.session.infos
         choice = {info.name: controller.recipe.scheme_for(info) for info in infos} | plan.choice
         controller.set_recipe(compact(choice, infos), f"budget: {self._limit_words()}")
-
-
-def _making(
-    infos: Sequence[TensorInfo],
-    points: Mapping[str, Mapping[Scheme, SweepPoint]],
-    grid: SweepGrid,
-    wishes: Wishes,
-    rest: int,
-) -> Callable[..., Budget | None]:
-    """The work of making a budget; None where no layer has a point yet."""
-
-    def work(token: Token, _: Callable[[Any], None]) -> Budget | None:
-        offered: dict[str, list[SweepPoint]] = {}
-        for info in infos:
-            token.check()
-            known = points[info.name]
-            kept = (wishes.kept[info.name],) if info.name in wishes.kept else ()
-            schemes = dict.fromkeys((*grid.schemes_for(info.shape), *kept))
-            found = [known[scheme] for scheme in schemes if scheme in known]
-            if found:
-                offered[info.name] = found
-        if not offered:
-            return None
-        return wishes.budget(offered, rest)
-
-    return work
 
 
 def _sentence(error: BudgetError) -> str:

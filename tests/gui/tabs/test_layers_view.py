@@ -3,27 +3,13 @@
 import numpy as np
 import pytest
 from driving import hover, pixel_of
-from planning_tabs import LAYERS, click, colours, go_to, write_model
+from planning_tabs import BASE11, LAYERS, click, colours, go_to
 from PySide6.QtCore import Qt
 from safetensors.numpy import save_file
 
 from qinspect.gui import theme as themes
 from qinspect.gui.views.layers import block_of
 from qinspect.quant.scheme import make_scheme
-
-BASE11 = make_scheme("base11")
-
-
-@pytest.fixture
-def tensors(tmp_path):
-    return write_model(tmp_path / "net.safetensors")
-
-
-@pytest.fixture
-def window(window, settle, tensors, tmp_path):
-    window.open(tmp_path / "net.safetensors", layer="head.weight")
-    settle(window)
-    return window
 
 
 @pytest.fixture

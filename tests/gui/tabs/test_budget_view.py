@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from driving import pixel_of, send
-from planning_tabs import LAYERS, choose_grid, colours, frame_of, go_to, write_model
+from planning_tabs import BASE11, LAYERS, choose_grid, colours, frame_of, go_to, write_model
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtWidgets import QLineEdit
 from safetensors.numpy import save_file
@@ -13,24 +13,10 @@ from safetensors.numpy import save_file
 from qinspect.gui import theme as themes
 from qinspect.gui.allocation_model import BPW, LAYER, SCHEME, SIZE, TIE, WEIGHT
 from qinspect.planning.budget import Budget, Limit
-from qinspect.quant.scheme import make_scheme
 from qinspect.quant.sweep import SweepGrid, sweep
 from qinspect.recipe import Recipe
 
-BASE11 = make_scheme("base11")
 SIZES, BITS = [32, 64], [3, 4, 8]
-
-
-@pytest.fixture
-def tensors(tmp_path):
-    return write_model(tmp_path / "net.safetensors")
-
-
-@pytest.fixture
-def window(window, settle, tensors, tmp_path):
-    window.open(tmp_path / "net.safetensors", layer="head.weight")
-    settle(window)
-    return window
 
 
 @pytest.fixture

@@ -5,26 +5,12 @@ import math
 import numpy as np
 import pytest
 from driving import hover
-from planning_tabs import LAYERS, choose_grid, click, frame_of, go_to, place_of, write_model
+from planning_tabs import BASE11, LAYERS, choose_grid, click, frame_of, go_to, place_of, write_model
 from PySide6.QtCore import Qt
 
 from qinspect.gui import theme as themes
 from qinspect.quant.scheme import make_scheme
 from qinspect.recipe import Recipe
-
-BASE11 = make_scheme("base11")
-
-
-@pytest.fixture
-def tensors(tmp_path):
-    return write_model(tmp_path / "net.safetensors")
-
-
-@pytest.fixture
-def window(window, settle, tensors, tmp_path):
-    window.open(tmp_path / "net.safetensors", layer="head.weight")
-    settle(window)
-    return window
 
 
 @pytest.fixture
