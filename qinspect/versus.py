@@ -148,11 +148,10 @@ def _originals(pair: Pair, path: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Versus:
-    """One layer on both sides. `difference`, where it is known, is A as it decodes, against what B decodes to."""
+    """One layer on both sides."""
 
     a: Inspection
     b: Inspection
-    difference: Inspection | None = None
 
     @cached_property
     def subtractable(self) -> bool:

@@ -15,6 +15,7 @@ from qinspect.evaluation import Evaluation, evaluate, has_test_set
 from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
+from qinspect.gui.comparing import Comparing
 from qinspect.gui.details import Details
 from qinspect.gui.history import History, change_words
 from qinspect.gui.jobs import Job, Lane
@@ -82,7 +83,7 @@ class Controller(QObject):
         self.info: TensorInfo | None = None
         self.scope = Scope.ALL
         self.selection: tuple[str, ...] = ()
-        self._trial = make_scheme("base11")
+        self.trial = make_scheme("base11")
         self._shown: Request | None = None
         self._accuracies: dict[Recipe, Evaluation] = {}
         self._opening: Job | None = None
@@ -94,13 +95,16 @@ class Controller(QObject):
         self.bulk.progressed.connect(self._on_progress)
         self.history.changed.connect(self._on_recipe)
         self.details.failed.connect(self._on_error)
+        self.comparing = Comparing(self)
+        self.comparing.follow()
+        self.comparing.failed.connect(self.failed)
 
     @property
     def busy(self) -> bool:
         """Whether anything runs or is about to."""
         timers = self._refine.isActive() or self._analyse.isActive()
         lanes = self.preview.idle and self.bulk.idle and self.sweeps.idle
-        return timers or self.details.busy or not lanes
+        return timers or self.details.busy or self.comparing.busy or not lanes
 
     # Opening.
 
@@ -196,7 +200,7 @@ class Controller(QObject):
         recipe, infos = self.recipe, self.session.infos
         deciding = {recipe.position(info) for info in infos}
         kept = [rule for at, rule in enumerate(recipe.rules) if rule.match != ALL and at in deciding]
-        return Recipe((*kept, Rule(ALL, recipe.base or self._trial)))
+        return Recipe((*kept, Rule(ALL, recipe.base or self.trial)))
 
     def set_recipe(self, recipe: Recipe, text: str, gesture: int | None = None) -> None:
         """Let another recipe hold; `text` names the step for undo, changes of one `gesture` are one step."""
@@ -228,7 +232,7 @@ class Controller(QObject):
 
     def _note(self, scheme: Scheme | None) -> None:
         """Remember what layers that the recipe leaves alone are shown under."""
-        self._trial = scheme or self._trial
+        self.trial = scheme or self.trial
 
     def set_scope(self, scope: Scope) -> None:
         """What `choose` is for from now on."""
@@ -285,7 +289,7 @@ class Controller(QObject):
     @property
     def _shown_anyway(self) -> Scheme:
         """What a layer is shown under that an export leaves alone."""
-        return self.recipe.base or self._trial
+        return self.recipe.base or self.trial
 
     def effective_scheme(self, info: TensorInfo) -> Scheme | None:
         """The scheme a layer is shown under: None only for a packed layer shown as stored."""
@@ -337,6 +341,11 @@ class Controller(QObject):
             self.uninspectable.emit(sentence(error))
 
     # All layers.
+
+    @property
+    def analysing(self) -> bool:
+        """Whether layers are being measured, or soon will be."""
+        return self._analysis is not None or self._analyse.isActive()
 
     def _start_analysis(self) -> None:
         if self.session.checkpoint is None:
@@ -478,6 +487,7 @@ class Controller(QObject):
         """Stop all work and let go of the files; nothing is signalled afterwards."""
         self._refine.stop()
         self._analyse.stop()
+        self.comparing.shutdown()
         self.details.shutdown()
         self.preview.shutdown()
         self.bulk.shutdown()

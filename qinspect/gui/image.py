@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QPainter
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter
 from PySide6.QtWidgets import QGraphicsRectItem
 
 from qinspect.analysis import Pooling
@@ -21,6 +21,12 @@ OVERVIEW = 512
 
 MARK_PIXELS = 7
 """A mark around a place is at least so wide, however far out one has zoomed."""
+
+GRIP_PIXELS = 6
+"""So near, the mouse takes hold of the line between two images."""
+
+SWIPE_STEP = 0.05
+"""Share of the width by which a key moves it."""
 
 STRIPS_FROM = 300, 240
 """Width and height in pixels from which a plot has room for strips beside the image."""
@@ -38,6 +44,9 @@ class ImagePlot(Plot):
     repooled = Signal()
     """Another way to pool has been chosen: what is shown must be asked for anew."""
 
+    swiped = Signal(float)
+    """Someone moves the line between two images: the share of the width that is left of it."""
+
     def __init__(self, columns: str, rows: str, look: Look) -> None:
         super().__init__(Axis("bottom", columns, integer=True), Axis("left", rows, integer=True))
         self.crop: Crop | None = None
@@ -50,17 +59,26 @@ class ImagePlot(Plot):
         """What the range of colours is found from."""
         self._source: Source | None = None
         self._under: Source | None = None
+        self._over: Source | None = None
+        self._split = 0.5
+        self._dragged = False
         self._under_spread = Spread(0.0, 1.0)
         self._shape = 0, 0
         self._fallback = 1.0
         self._strips_wanted = False
         self._image = pg.ImageItem(autoDownsample=False)
         self._backdrop = pg.ImageItem(autoDownsample=False)
+        self._part = QGraphicsRectItem()  # right of the line: holds the image that is over the other
+        self._part.setFlag(QGraphicsRectItem.GraphicsItemFlag.ItemClipsChildrenToShape)
+        self._part.setPen(pg.mkPen(None))
+        self._cover = pg.ImageItem(autoDownsample=False)
+        self._cover.setParentItem(self._part)
+        self._part.hide()
         self.bar = ColourBar()
         self.top, self.side = Strip(self, "top"), Strip(self, "right")
         self._pin, self._mark = QGraphicsRectItem(), QGraphicsRectItem()
         self.box.invertY(True)
-        for item in (self._backdrop, self._image, self._pin, self._mark):
+        for item in (self._backdrop, self._image, self._part, self._pin, self._mark):
             self.box.addItem(item, ignoreBounds=True)
         for rect, height in ((self._pin, 40), (self._mark, 45)):
             rect.setZValue(height)
@@ -97,6 +115,7 @@ class ImagePlot(Plot):
         """Let go of what was shown."""
         super().forget()
         self._source = self._under = None
+        self.show_over(None)
 
     def show_under(self, source: Source | None, spread: Spread | None = None, opacity: float = 1.0) -> None:
         """Another image below in shades of grey, that of a matrix of the same shape; to be called before."""
@@ -104,6 +123,30 @@ class ImagePlot(Plot):
         self._under_spread = spread or self._under_spread
         self._backdrop.setVisible(source is not None)
         self._image.setOpacity(opacity if source is not None else 1.0)
+
+    def show_over(self, source: Source | None) -> None:
+        """Another image in the same colours right of a line that can be dragged; None shows none."""
+        self._over = source
+        self._part.setVisible(source is not None)
+        self.viewport().update()
+
+    def set_split(self, split: float) -> None:
+        """Put the line at this share of the width."""
+        self._split = split
+        if self._over is not None:
+            self._put_part()
+            self.viewport().update()
+
+    @property
+    def split_pixel(self) -> float | None:
+        """Where the line is, in pixels; None where there is none."""
+        area = self.area
+        return None if self._over is None else area.left() + self._split * area.width()
+
+    def _put_part(self) -> None:
+        view = self.box.viewRect()
+        left = view.left() + self._split * view.width()
+        self._part.setRect(QRectF(QPointF(left, view.top()), view.bottomRight()))
 
     def set_look(self, look: Look) -> None:
         """Show in other colours, or with other ends."""
@@ -142,7 +185,8 @@ class ImagePlot(Plot):
             low, high = (-self._fallback if self.look.kind == Kind.SIGNED else 0.0), self._fallback
         self.spread = Spread.over(low, high, self.look.norm)
         table = table_of(self.look.table, self.theme)
-        self._image.setLookupTable(table)
+        for item in (self._image, self._cover):
+            item.setLookupTable(table)
         self._backdrop.setLookupTable(table_of("grey", self.theme))
         self.bar.set(table, self.spread, self.theme, self.values)
 
@@ -157,6 +201,9 @@ class ImagePlot(Plot):
         self._paint_crop(self._image, self.crop, self.spread)
         if self._under is not None:
             self._paint_crop(self._backdrop, self._under(view, per_pixel), self._under_spread)
+        if self._over is not None:
+            self._paint_crop(self._cover, self._over(view, per_pixel), self.spread)
+            self._put_part()
         for item, place in self._places.items():
             self._put(item, place)
 
@@ -164,12 +211,75 @@ class ImagePlot(Plot):
         item.setImage(spread.indices(crop.values), autoLevels=False, levels=(0, 255))
         item.setRect(crop.rect)
 
+    def _on_range_changed(self, *_: object) -> None:
+        super()._on_range_changed()
+        if self._over is not None:
+            self._put_part()
+
     def _on_ranged(self) -> None:
         self._arrange()
         before = self.crop
         self.refresh()
         if self.crop is not None and (before is None or before.cell != self.crop.cell):
             self.cropped.emit()
+
+    # The line between two images.
+
+    def _near_line(self, event: QMouseEvent) -> bool:
+        line, at = self.split_pixel, event.position()
+        return line is not None and self.area.contains(at) and abs(at.x() - line) <= GRIP_PIXELS
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Take hold of the line, if it is there."""
+        self._dragged = event.button() == Qt.MouseButton.LeftButton and self._near_line(event)
+        if not self._dragged:
+            super().mousePressEvent(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """Move the line, or tell by the cursor that it can be moved."""
+        if self._dragged:
+            area = self.area
+            self.swiped.emit((event.position().x() - area.left()) / max(1.0, area.width()))
+            return
+        near = self._near_line(event)
+        self.viewport().setCursor(Qt.CursorShape.SplitHCursor if near else Qt.CursorShape.CrossCursor)
+        super().mouseMoveEvent(event)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """Let go of it."""
+        if self._dragged:
+            self._dragged = False
+        else:
+            super().mouseReleaseEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Shift and an arrow move the line."""
+        ways = {Qt.Key.Key_Left: -SWIPE_STEP, Qt.Key.Key_Right: SWIPE_STEP}
+        by = ways.get(Qt.Key(event.key()))
+        if by is not None and self._over is not None and event.modifiers() == Qt.KeyboardModifier.ShiftModifier:
+            self.swiped.emit(self._split + by)
+        else:
+            super().keyPressEvent(event)
+
+    def _draw_line(self, painter: QPainter) -> None:
+        """The line, a grip in its middle, and which side is which."""
+        line, area = self.split_pixel, self.area
+        if line is None:
+            return
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(pg.mkPen(self.theme.accent, width=2))
+        painter.drawLine(QPointF(line, area.top()), QPointF(line, area.bottom()))
+        painter.setBrush(QColor(self.theme.accent))
+        painter.drawEllipse(QPointF(line, area.center().y()), 5, 5)
+        for text, left in (("A", line - 22), ("B", line + 6)):
+            box = QRectF(left, area.top() + 4, 16, 16)
+            if area.contains(box):
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(QColor(self.theme.accent))
+                painter.drawRoundedRect(box, 3, 3)
+                painter.setPen(QColor(self.theme.on_accent))
+                painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
 
     # Strips.
 
@@ -232,3 +342,4 @@ class ImagePlot(Plot):
         head = QRectF(6, 0, self.width() - 6 - RIGHT, TOP - 2)
         painter.setPen(QColor(self.theme.muted))
         painter.drawText(head, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, self.quantity)
+        self._draw_line(painter)

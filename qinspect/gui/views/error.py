@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,19 +12,19 @@ from PySide6.QtWidgets import QSlider, QWidget
 
 from qinspect import analysis
 from qinspect import figures as fmt
-from qinspect.analysis import Pooled, Pooling, Pyramid, Quantity
+from qinspect.analysis import Pooled, Pooling, Quantity
 from qinspect.gui.axes import number
+from qinspect.gui.comparing import Side
 from qinspect.gui.colours import Kind, Look, Norm, Spread, limits
 from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
+from qinspect.gui.matrix import POOLS, Matrix, minus
 from qinspect.gui.plots import ZOOM_HINT, Plot
-from qinspect.gui.pooling import Crop, Pool, Source, crop
+from qinspect.gui.pooling import Crop, Source
 from qinspect.gui.views.plot_view import NO_REFERENCE, PlotView, choice, toggle
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
-
-EXACT_WEIGHTS = 1 << 20
-"""So many weights are decoded for one picture on the GUI thread: about 5 ms. More, in a job."""
+from qinspect.versus import Versus
 
 SIGNED, MAGNITUDE, SQUARED, RELATIVE, STEPS, ON_WEIGHTS, WEIGHTS = range(7)
 CHOICES = ("signed error", "|error|", "error²", "|error| / |weight|", "error in steps", "error on weights", "weights")
@@ -40,18 +40,13 @@ LOOKS = {
 }
 """The colours of each quantity at first."""
 
-POOLS = {Pooling.LARGEST: Pool.LARGEST, Pooling.RMS: Pool.RMS, Pooling.MEAN: Pool.MEAN}
+SIGNS = (SIGNED, ON_WEIGHTS, WEIGHTS)
+"""What has a sign is subtracted weight by weight, before it is pooled: A − B of what both decode to."""
+
+DIFFERENCES = Look("neutral", Kind.SIGNED)
+"""Colours of A − B, also where neither has a sign."""
+
 POOLED_WORDS = {Pooling.LARGEST: "the largest", Pooling.RMS: "the root mean square", Pooling.MEAN: "the mean"}
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Some rows of a layer: what they decode to and, if it is known, what they were."""
-
-    start: int
-    stop: int
-    decoded: np.ndarray
-    weights: np.ndarray | None
 
 
 class ErrorView(PlotView):
@@ -82,8 +77,7 @@ class ErrorView(PlotView):
         self._opacity.valueChanged.connect(lambda _: self.redraw())
         self.map.repooled.connect(self.redraw)
         self.map.cropped.connect(self._on_cropped)
-        self._exact: Rows | None = None
-        self._fine: Pooled | None = None
+        self._matrices: list[Matrix] = []
 
     def controls(self) -> list[QWidget]:
         """What is shown, and what beside it."""
@@ -120,36 +114,99 @@ class ErrorView(PlotView):
         found: list[analysis.Question] = [self._asked(what)]
         if what == ON_WEIGHTS:
             found.append(self._asked(WEIGHTS))
-        if self._strips.isChecked() and self.map.strips_fit:
+        if self._strips_wanted:
             found.append(analysis.Marginals())
         return tuple(found)
+
+    @property
+    def _strips_wanted(self) -> bool:
+        return self._strips.isChecked() and self.map.strips_fit
+
+    def gap_questions(self) -> tuple[analysis.Question, ...]:
+        """A − B, where it has a sign."""
+        if self._choice.currentIndex() not in SIGNS and self._truths_known():
+            return ()
+        strips = (analysis.Marginals(),) if self._strips_wanted else ()
+        return (Pooled(Quantity.ERROR, self.map.pooling), *strips)
+
+    def _truths_known(self) -> bool:
+        """Whether the errors of both sides are."""
+        both = self.both()
+        return both is None or not (both.a.weights is None or both.b.weights is None)
 
     # Drawing.
 
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """The matrix, pooled to what a pixel covers."""
-        self._exact = None
         self._choice.setEnabled(inspection.weights is not None)
-        what, probe = self._what, self.probe
-        assert probe is not None
-        self.map.set_standard(LOOKS[what])
+        what = self._what
+        self._hold(inspection, *(() if self.versus is None else (self.versus.b,)))
         self.map.quantity = CHOICES[what] if inspection.weights is not None else "decoded weights"
-        inner = inspection.quantized.shape[1:]
-        self.map.bottom.describe(f"column ({fmt.shape(inner)})" if len(inner) > 1 else "column", integer=True)
-        rows, cols = probe.rows, probe.cols
         under = self._source(WEIGHTS) if what == ON_WEIGHTS else None
+        self.map.set_standard(LOOKS[what])
         self.map.show_under(under, self._weight_spread(), self._opacity.value() / 100)
-        values = self._overview(what)
-        shape = round(rows * probe.spacing), cols
-        fallback = self._half_step(inspection, what)
-        self.map.show_matrix(shape, self._source(what), values, keep=keep, fallback=fallback)
+        self.map.show_over(None)
+        self._show(self._source(what), self._joint_overview(what), self._half_step(inspection, what), keep=keep)
         self._draw_strips()
         return self._sentence()
 
+    def draw_versus(self, versus: Versus, side: Side, keep: bool) -> str:
+        """A on the left of the line and B on the right, or A − B."""
+        self._choice.setEnabled(self._truths_known())
+        if side == Side.SWIPE:
+            said = self.draw(versus.a, keep)
+            self.map.show_over(self._source(self._what_of(versus.b), 1))
+            self.map.refresh()
+            return f"A left, B right of the line. {said}"
+        what = self._what if self._truths_known() else WEIGHTS
+        signed, gap = what in SIGNS, None if self.comparing is None else self.comparing.gap
+        assert gap is not None or not signed
+        self._hold(versus.a, versus.b, *([gap] if gap is not None and signed else []))
+        self.map.quantity = "A − B, decoded" if signed else f"{CHOICES[what]}, A − B"
+        self.map.set_standard(DIFFERENCES)
+        self.map.show_under(None)
+        self.map.show_over(None)
+        overview = _overview(self._matrices[2], self._gap_asked, SIGNED) if signed else self._overview_gap(what)
+        self._show(self._gap_source(what), overview, self._half_step(versus.a, SIGNED), keep=keep)
+        self._draw_strips(gap if signed else None)
+        return self._gap_sentence(what, overview)
+
+    def _show(self, source: Source, values: np.ndarray, fallback: float, *, keep: bool) -> None:
+        inspection, probe = self.inspection, self.probe
+        assert inspection is not None and probe is not None
+        inner = inspection.quantized.shape[1:]
+        self.map.bottom.describe(f"column ({fmt.shape(inner)})" if len(inner) > 1 else "column", integer=True)
+        shape = round(probe.rows * probe.spacing), probe.cols
+        self.map.show_matrix(shape, source, values, keep=keep, fallback=fallback)
+
+    def _hold(self, *inspections: Inspection) -> None:
+        self._matrices = [self._matrix_of(each) for each in inspections]
+
+    def _matrix_of(self, inspection: Inspection) -> Matrix:
+        """The same as before, of the same inspection: it knows what has been decoded and asked for."""
+        known = next((each for each in self._matrices if each.inspection is inspection), None)
+        return known or Matrix(inspection, self.ask_at_rest)
+
+    @property
+    def _gap_asked(self) -> Pooled:
+        return Pooled(Quantity.ERROR, self.map.pooling)
+
+    def _joint_overview(self, what: int) -> np.ndarray:
+        """Of both sides where B's is known, so that one colour means one value in both."""
+        values, both = self._overview(what), self.both()
+        if both is None:
+            return values
+        sides = [side for side in (both.a, both.b) if self._asked(self._what_of(side)) in side.answers]
+        found = [_overview(self._matrix_of(side), self._asked(self._what_of(side)), what).ravel() for side in sides]
+        return np.concatenate(found) if len(found) > 1 else values
+
     def _overview(self, what: int) -> np.ndarray:
-        """As pooled as in a picture of the whole, which pooling makes brighter than single weights are."""
-        pyramid: Pyramid = self.answer(self._asked(what))
-        return _converted(pyramid.levels[pyramid.level_for(max(pyramid.shape) / OVERVIEW)], what)
+        return _overview(self._matrices[0], self._asked(what), what)
+
+    def _overview_gap(self, what: int) -> np.ndarray:
+        """Of A − B as it is pooled in a picture of the whole: both are pooled alike, or as nearly as their rows are."""
+        a, b = (_overview(matrix, self._asked(what), what) for matrix in self._matrices[:2])
+        return a - b if a.shape == b.shape else np.concatenate([a.ravel(), -b.ravel()])
 
     def _weight_spread(self) -> Spread | None:
         if self._what != ON_WEIGHTS:
@@ -165,97 +222,32 @@ class ErrorView(PlotView):
         half = step / 2 if step > 0 else 1.0
         return half * half if what == SQUARED else half
 
-    def _draw_strips(self) -> None:
+    def _draw_strips(self, of: Inspection | None = None) -> None:
         question = analysis.Marginals()
-        inspection, probe = self.inspection, self.probe
+        probe = self.probe
+        inspection = self.inspection if self.versus is None or self.side == Side.SWIPE else of
         if inspection is None or probe is None or not self._strips.isChecked() or question not in inspection.answers:
             self.map.show_strips(None, None)
             return
         found: analysis.MarginalSums = inspection.answers[question]
-        of_weights = self._what == WEIGHTS
+        of_weights = self._what == WEIGHTS and of is None
         cols, rows = (found.weight_cols, found.weight_rows) if of_weights else (found.cols, found.rows)
         self.map.show_strips(cols, rows, probe.spacing)
 
-    def _source(self, what: int) -> Source:
+    def _source(self, what: int, number: int = 0) -> Source:
         def source(view: QRectF, per_pixel: tuple[float, float]) -> Crop:
-            found = self._crop(what, view, per_pixel)
+            found = self._matrices[number].crop(self._asked(what), view, per_pixel, self.map.pooling)
             values = _converted(found.values, what)
             return found if values is found.values else replace(found, values=values)
 
         return source
 
-    def _crop(self, what: int, view: QRectF, per_pixel: tuple[float, float]) -> Crop:
-        """From the coarsest level that is fine enough: of the pyramid, of what was asked for since, or decoded now."""
-        inspection, probe = self.inspection, self.probe
-        assert inspection is not None and probe is not None
-        asked, spacing = self._asked(what), probe.spacing
-        pyramid: Pyramid = self.answer(asked)
-        pool = POOLS[self.map.pooling]
-        least = min(per_pixel[0] / spacing, per_pixel[1])
-        if math.ceil(least) < pyramid.finest:
-            start, stop = probe.at(view.top()), probe.at(view.bottom()) + 1
-            if (stop - start) * probe.cols <= EXACT_WEIGHTS:
-                rows = self._exact_rows(start, stop)
-                values = self._exact_values(rows, asked)
-                return crop(values, view, per_pixel, stretch=spacing, origin=(rows.start, 0), pool=pool)
-            fine = self._fine_level(asked, view, (start, stop), least)
-            if fine is not None:
-                factor = fine.finest
-                return crop(
-                    fine.levels[factor], view, per_pixel, factor=(factor, factor), stretch=spacing, origin=fine.start,
-                    pool=pool,
-                )  # fmt: skip
-        factor = pyramid.level_for(least / 2)
-        return crop(pyramid.levels[factor], view, per_pixel, factor=(factor, factor), stretch=spacing, pool=pool)
-
-    def _exact_rows(self, start: int, stop: int) -> Rows:
-        """The rows in view, decoded. Kept while panning within them."""
-        assert self.probe is not None
-        if self._exact is None or start < self._exact.start or stop > self._exact.stop:
-            start, stop = start // 32 * 32, min(self.probe.rows, -(-stop // 32) * 32)
-            self._exact = Rows(start, stop, *self.probe.block(start, stop))
-        return self._exact
-
-    def _exact_values(self, rows: Rows, asked: Pooled) -> np.ndarray:
-        if rows.weights is None:
-            return rows.decoded
-        if asked.quantity == Quantity.WEIGHT:
-            return rows.weights
-        error: np.ndarray = rows.decoded - rows.weights
-        if asked.quantity == Quantity.RELATIVE:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.where(error == 0, np.float32(0), np.abs(error) / np.abs(rows.weights))
-        return error / self._steps(rows.start, rows.stop) if asked.quantity == Quantity.STEPS else error
-
-    def _steps(self, start: int, stop: int) -> np.ndarray:
-        """The step of every weight of these rows; NaN where levels are uneven."""
-        assert self.inspection is not None and self.probe is not None
-        layout, steps = self.probe.layout, self.inspection.scales.values.get("step")
-        if steps is None:
-            return np.full(1, np.nan, np.float32)
-        flat = np.arange(start * layout.cols, stop * layout.cols).reshape(stop - start, layout.cols)
-        line, within = np.divmod(flat, layout.line)
-        found: np.ndarray = steps.reshape(-1)[(line * layout.runs_per_line + within // layout.run) % layout.sets]
-        return found
-
-    def _fine_level(self, asked: Pooled, view: QRectF, rows: tuple[int, int], per_pixel: float) -> Pyramid | None:
-        """One level of what is in view and some around it, if it is known; else it is asked for, and comes later."""
-        assert self.inspection is not None and self.probe is not None
-        factor = 1 << int(math.log2(max(1.0, per_pixel / 2)))
-        cols = max(0, math.floor(view.left())), min(self.probe.cols, math.ceil(view.right()) + 1)
-        held = self._fine
-        if held is not None and held.rows is not None and held.cols is not None and held.factor == factor:
-            same = (held.quantity, held.pooling) == (asked.quantity, asked.pooling)
-            inside = held.rows[0] <= rows[0] and rows[1] <= held.rows[1]
-            if same and inside and held.cols[0] <= cols[0] and cols[1] <= held.cols[1]:
-                found: Pyramid | None = self.inspection.answers.get(held)
-                if found is None:
-                    self.ask_at_rest(held)
-                return found
-        around = (_around(rows, factor, self.probe.rows), _around(cols, factor, self.probe.cols))
-        self._fine = replace(asked, rows=around[0], cols=around[1], factor=factor)
-        self.ask_at_rest(self._fine)
-        return None
+    def _gap_source(self, what: int) -> Source:
+        """A − B: of the weights that both decode to, or of what the pixels of both show."""
+        if what in SIGNS:
+            return lambda view, per_pixel: self._matrices[2].crop(self._gap_asked, view, per_pixel, self.map.pooling)
+        a, b = self._source(what), self._source(what, 1)
+        return lambda view, per_pixel: minus(a(view, per_pixel), b(view, per_pixel))
 
     def learned(self) -> None:
         """Paint what is finer; the rest is as it was."""
@@ -265,14 +257,30 @@ class ErrorView(PlotView):
 
     def _on_cropped(self) -> None:
         if self.inspection is not None:
-            self.summarise(self._sentence())
+            self._say_pooling()
             self.map.follow()
 
-    def _sentence(self) -> str:
-        """The size of the error, and what a pixel shows; the latter is also the hint below the plot."""
-        inspection, pooled = self.inspection, self._pooled_words()
-        assert inspection is not None
+    def _say_pooling(self) -> None:
+        pooled = self._pooled_words()
         self.hint = f"Each pixel: {pooled}." if pooled else ZOOM_HINT
+
+    def _gap_sentence(self, what: int, values: np.ndarray) -> str:
+        """How far A and B are apart, or where which of them is worse."""
+        gap = None if self.comparing is None else self.comparing.gap
+        self._say_pooling()
+        if what in SIGNS:
+            assert gap is not None
+            if gap.metrics.exact:
+                return "A and B decode to the same weights."
+            return f"A − B: RMS {number(gap.metrics.rmse)}, largest {number(gap.metrics.max_error)}."
+        low, high = limits(values)
+        return f"A − B from {number(low)} to {number(high)}: above 0, A errs more."
+
+    def _sentence(self) -> str:
+        """The size of the error; what a pixel shows is the hint below the plot."""
+        inspection = self.inspection
+        assert inspection is not None
+        self._say_pooling()
         if inspection.weights is None:
             return NO_REFERENCE
         m = inspection.metrics
@@ -286,7 +294,8 @@ class ErrorView(PlotView):
         found, pooling = self.map.crop, self.map.pooling
         if found is None or found.cell == (1, 1):
             return ""
-        noun = "weight" if self._what == WEIGHTS else "error"
+        gap = self.versus is not None and self.side == Side.DIFFERENCE
+        noun = "difference" if gap else "weight" if self._what == WEIGHTS else "error"
         if self._what == SQUARED and pooling != Pooling.LARGEST:
             return f"the mean squared error of {fmt.shape(found.cell)} weights"
         return f"{POOLED_WORDS[pooling]} {noun} of {fmt.shape(found.cell)} weights"
@@ -352,6 +361,8 @@ class ErrorView(PlotView):
             return self._tell_many(index, spot.cols or (0, probe.cols))
         col, row = spot.cols[0], probe.row(index)
         where = f"row {probe.number(index)}, column {col}:  "
+        if self.versus is not None:
+            return where + self._tell_both(self.versus, probe.number(index), col)
         decoded = float(row.decoded[col])
         if row.weights is None:
             return f"{where}{number(decoded, 4)} decoded"
@@ -360,6 +371,16 @@ class ErrorView(PlotView):
         steps = f", {number(abs(error) / step, 2)} steps" if step > 0 else ""
         sign = "+" if error > 0 else ""
         return f"{where}{number(weight, 4)} → {number(decoded, 4)}  (error {sign}{number(error, 3)}{steps})"
+
+    def _tell_both(self, versus: Versus, row: int, col: int) -> str:
+        """What a weight decodes to on both sides, and the difference."""
+        values = []
+        for side in (versus.a, versus.b):
+            probe = self._matrix_of(side).probe
+            values.append(float(probe.row(probe.index(row)).decoded[col]))
+        difference = values[0] - values[1]
+        sign = "+" if difference > 0 else ""
+        return f"A {number(values[0], 4)}, B {number(values[1], 4)}  (A − B {sign}{number(difference, 3)})"
 
     def _tell_many(self, index: int, cols: tuple[int, int]) -> str:
         assert self.probe is not None
@@ -372,10 +393,10 @@ class ErrorView(PlotView):
         return f"{where}:  RMSE {number(rmse)}, largest error {number(most)}"
 
 
-def _around(span: tuple[int, int], factor: int, size: int) -> tuple[int, int]:
-    """Half as much again to either side, from a multiple of the factor on."""
-    room = (span[1] - span[0]) // 2
-    return max(0, span[0] - room) // factor * factor, min(size, span[1] + room)
+def _overview(matrix: Matrix, asked: Pooled, what: int) -> np.ndarray:
+    """As pooled as in a picture of the whole, which pooling makes brighter than single weights are."""
+    pyramid = matrix.pyramid(asked)
+    return _converted(pyramid.levels[pyramid.level_for(max(pyramid.shape) / OVERVIEW)], what)
 
 
 def _converted(values: np.ndarray, what: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QStackedLayout, QT
 
 from qinspect import analysis
 from qinspect.gui.axes import small_font
+from qinspect.gui.comparing import Comparing, Side
 from qinspect.gui.frame import ElidedLabel
 from qinspect.gui.image import ImagePlot
 from qinspect.gui.linked import Extent, Linked, Spot
@@ -24,6 +25,7 @@ from qinspect.gui.probe import Probe
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.view import View
 from qinspect.session import Inspection
+from qinspect.versus import Versus
 
 if TYPE_CHECKING:
     from qinspect.gui.controller import Controller
@@ -51,12 +53,16 @@ class PlotView(View):
         self.plots = plots
         self.hint = ""
         self.linked = Linked(self)  # of its own, until it is attached
+        self.versus: Versus | None = None
+        """Both sides, where more than one of them is drawn."""
+        self.comparing: Comparing | None = None
         self._details: Details | None = None
         self._coming: Inspection | None = None  # drawn as soon as enough is known of it
         self._keep, self._pending = True, False
+        self._drawn: tuple[Side, Inspection | None] = Side.A, None
         self._spot: Spot | None = None
-        self._wanted_next: analysis.Question | None = None
-        self._asked_last: analysis.Question | None = None
+        self._wanted_next: dict[Inspection, analysis.Question] = {}
+        self._asked_last: dict[Inspection, analysis.Question] = {}
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
@@ -112,7 +118,30 @@ class PlotView(View):
         self._details = controller.details
         controller.details.join(lambda: self.questions(None) if self.isVisible() else ())
         controller.details.answered.connect(self._on_answered)
+        self._join(controller.comparing)
         controller.linked.opened.connect(lambda name: self.wanted.emit() if name == self.name else None)
+
+    def _join(self, comparing: Comparing) -> None:
+        """Draw the other side too, while there is one."""
+        self.comparing = comparing
+        comparing.join(
+            lambda: self.questions(None) if self.isVisible() else (),
+            lambda: self.gap_questions() if self.isVisible() else (),
+        )
+        comparing.updated.connect(self._on_compared)
+        for details in (comparing.details, comparing.gaps):
+            details.answered.connect(self._on_answered)
+        for plot in (plot for plot in self.plots if isinstance(plot, ImagePlot)):
+            plot.swiped.connect(comparing.swipe)
+            comparing.swiped.connect(plot.set_split)
+
+    def _on_compared(self) -> None:
+        """Draw what is known now of both sides, unless that was drawn before, or comes with A's next look."""
+        comparing, both = self.comparing, self.both()
+        if comparing is None or not self.isVisible() or (comparing.versus is not None and both is None):
+            return
+        if self.side != Side.A or self._drawn != (Side.A, None if both is None else both.b):
+            self.redraw()
 
     def _follow(self, linked: Linked) -> None:
         linked.pointed.connect(self._on_pointed)
@@ -128,6 +157,18 @@ class PlotView(View):
     @abstractmethod
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """Draw a layer that has weights; the sentence that says what is seen. With `keep` the range in view stays."""
+
+    def versus_questions(self, versus: Versus) -> list[tuple[Inspection, analysis.Question]]:
+        """What must be known of which side before both are drawn together."""
+        return [(side, question) for side in (versus.a, versus.b) for question in self.questions(side)]
+
+    def gap_questions(self) -> tuple[analysis.Question, ...]:
+        """What must be known of A as it decodes against what B decodes to, before A − B is drawn; it may be nothing."""
+        return ()
+
+    def draw_versus(self, versus: Versus, side: Side, keep: bool) -> str:
+        """Draw A − B, or both; what a view has no way for it draws of A alone."""
+        return self.draw(versus.a, keep)
 
     @abstractmethod
     def locate(self, plot: Plot, at: QPointF) -> Spot | None:
@@ -161,8 +202,14 @@ class PlotView(View):
         return [action]
 
     def subject(self) -> str:
-        """Layer and scheme."""
-        return "" if self.inspection is None else f"{self.inspection.info.name} {self.inspection.scheme.label}"
+        """Layer and scheme, or both schemes."""
+        if self.inspection is None:
+            return ""
+        schemes = self.inspection.scheme.label
+        if self.versus is not None:
+            joint = "−" if self.side == Side.DIFFERENCE else "and"
+            schemes = f"{schemes} {joint} {self.versus.b.scheme.label}"
+        return f"{self.inspection.info.name} {schemes}"
 
     # Showing.
 
@@ -226,24 +273,48 @@ class PlotView(View):
         assert self.inspection is not None
         return self.inspection.answers[question]
 
+    @property
+    def side(self) -> Side:
+        """What is shown: A, as long as nothing is attached."""
+        return Side.A if self.comparing is None else self.comparing.side
+
+    def both(self) -> Versus | None:
+        """Both sides of the layer, as soon as B's is known."""
+        if self.comparing is None or self._coming is None:
+            return None
+        return self.comparing.of(self._coming)
+
+    def details_of(self, inspection: Inspection) -> Details | None:
+        """Who finds out more of it."""
+        comparing, both = self.comparing, self.both()
+        if comparing is not None and inspection is comparing.gap:
+            return comparing.gaps
+        return comparing.details if comparing is not None and both and inspection is both.b else self._details
+
     def _draw_if_known(self, inspection: Inspection, *, keep: bool = True) -> None:
         """Draw, or first find out what is missing; meanwhile what was drawn before stays, if it is the same layer."""
-        missing = inspection.unanswered(self.questions(inspection))
         same = self.inspection is not None and self.inspection.info == inspection.info
-        if missing:
-            if self._details is not None:
-                if not same:
-                    self._show_message("Looking at the weights …")
-                self._keep, self._pending = self._keep and keep, True
-                self._details.ask(inspection, missing)
-                return
-            inspection.answers.update(analysis.answer(inspection.subject, missing))
+        side, both = self.side, self.both()
+        if side != Side.A and both is None:
+            self._wait_for_b(same=same, keep=keep)
+            return
+        shown = both.b if side == Side.B and both is not None else inspection
+        versus = both if side in (Side.DIFFERENCE, Side.SWIPE) else None
+        needed = [(shown, each) for each in self.questions(shown)] if versus is None else self.versus_questions(versus)
+        if self._asks(needed) or (side == Side.DIFFERENCE and self._lacks_gap()):
+            if not same:
+                self._show_message("Looking at the weights …")
+            self._keep, self._pending = self._keep and keep, True
+            return
         self._pages.setCurrentIndex(1)
         keep, self._keep, self._pending = keep and self._keep and same, True, False
-        if inspection is not self.inspection:
-            self.inspection, self.probe = inspection, Probe(inspection)
+        if shown is not self.inspection:
+            self.inspection, self.probe = shown, Probe(shown)
+        self.versus = versus
+        self._drawn = side, None if both is None else both.b
         around = [plot.around for plot in self.plots]
-        self.summarise(self.draw(inspection, keep))
+        said = self.draw(shown, keep) if versus is None else self.draw_versus(versus, side, keep)
+        self.summarise(f"B: {said}" if side == Side.B else said)
         for plot, before in zip(self.plots, around, strict=True):
             if plot.around != before:
                 plot.viewport().update()
@@ -253,32 +324,74 @@ class PlotView(View):
             plot.settle()
             plot.follow()
 
+    def _wait_for_b(self, *, same: bool, keep: bool) -> None:
+        """Say why there is no B; while it is still to come, what was drawn before stays."""
+        why = "" if self.comparing is None else self.comparing.message
+        if why or not same:
+            self._show_message(why or "Looking at B …")
+            self.summarised.emit("")
+        self._keep, self._pending = self._keep and keep, not why
+
+    def _asks(self, needed: list[tuple[Inspection, analysis.Question]]) -> bool:
+        """Have found out what is missing; whether that takes a job."""
+        missing: dict[Inspection, list[analysis.Question]] = {}
+        for inspection, question in needed:
+            if question not in inspection.answers:
+                missing.setdefault(inspection, []).append(question)
+        for inspection, questions in missing.items():
+            details = self.details_of(inspection)
+            if details is None:
+                inspection.answers.update(analysis.answer(inspection.subject, questions))
+            else:
+                details.ask(inspection, questions)
+        return bool(missing) and self._details is not None
+
+    def _lacks_gap(self) -> bool:
+        """Whether A − B is still to be found out; what is asked of it is asked at once."""
+        questions, gap = self.gap_questions(), None if self.comparing is None else self.comparing.gap
+        if not questions:
+            return False
+        return gap is None or self._asks([(gap, question) for question in questions])
+
     def ask(self, questions: Iterable[analysis.Question]) -> None:
         """Have more found out of the layer that is drawn; `learned` follows."""
-        if self._details is not None and self.inspection is not None:
-            self._details.ask(self.inspection, questions)
+        if self.inspection is not None and (details := self.details_of(self.inspection)) is not None:
+            details.ask(self.inspection, questions)
 
-    def ask_at_rest(self, question: analysis.Question) -> None:
-        """The same once zooming and panning have come to rest; it takes the place of what was asked so before."""
-        self._wanted_next = question
-        self._rest.start()
+    def ask_at_rest(self, question: analysis.Question, of: Inspection | None = None) -> None:
+        """The same once zooming and panning have come to rest; it takes the place of what was asked so before.
+
+        `of` is another side than that which is drawn first.
+        """
+        inspection = self.inspection if of is None else of
+        if inspection is not None:
+            self._wanted_next[inspection] = question
+            self._rest.start()
 
     def _on_rest(self) -> None:
         """Ask, and forget the answer to what was asked before: parts of a layer that are no longer in view."""
-        inspection, question = self.inspection, self._wanted_next
-        if inspection is None or question is None or self._details is None or question in inspection.answers:
-            return
-        if self._asked_last is not None:
-            inspection.answers.pop(self._asked_last, None)
-        self._details.ask(inspection, [question], instead_of=self._asked_last)
-        self._asked_last = question
+        wanted, self._wanted_next = self._wanted_next, {}
+        self._asked_last = {of: asked for of, asked in self._asked_last.items() if of in wanted}
+        for inspection, question in wanted.items():
+            details, before = self.details_of(inspection), self._asked_last.get(inspection)
+            if details is None or question in inspection.answers or not self._is_shown(inspection):
+                continue
+            if before is not None:
+                inspection.answers.pop(before, None)
+            details.ask(inspection, [question], instead_of=before)
+            self._asked_last[inspection] = question
 
-    def _on_answered(self, inspection: Inspection) -> None:
-        if inspection is not self._coming or not self.isVisible():
+    def _is_shown(self, inspection: Inspection) -> bool:
+        sides = () if self.versus is None else (self.versus.a, self.versus.b)
+        gap = None if self.comparing is None else self.comparing.gap
+        return any(inspection is one for one in (self.inspection, *sides, gap))
+
+    def _on_answered(self, _: Inspection) -> None:
+        if self._coming is None or not self.isVisible():
             return
         if self._pending:
-            self._draw_if_known(inspection)
-        else:
+            self._draw_if_known(self._coming)
+        elif self.inspection is not None:
             self.learned()
 
     def learned(self) -> None:

@@ -1,0 +1,362 @@
+"""What the open file is compared with, and both sides of the selected layer. No widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Signal
+
+from qinspect import analysis
+from qinspect.errors import printable
+from qinspect.formats.checkpoint import Checkpoint
+from qinspect.formats.open import open_checkpoint
+from qinspect.gui.details import Asker, Details
+from qinspect.gui.jobs import Job, Lane
+from qinspect.gui.work import sentence
+from qinspect.quant.scheme import Scheme
+from qinspect.recipe import Recipe
+from qinspect.session import Inspection, LayerReport, Request
+from qinspect.task import Token
+from qinspect.versus import Other, OtherFile, OtherRecipe, Versus, difference, inspect_other, measure_other
+
+if TYPE_CHECKING:
+    from qinspect.gui.controller import Controller
+
+Emit = Callable[[object], None]
+
+
+class Side(StrEnum):
+    """What views show while something is attached."""
+
+    A = "a"
+    B = "b"
+    DIFFERENCE = "difference"
+    SWIPE = "swipe"
+
+
+class Comparing(QObject):
+    """Holds B, looks at its side of the selected layer once A's is known, and measures its layers after A's."""
+
+    attached = Signal(object)  # Other | None
+    sided = Signal(object)  # Side: another one is to be shown
+    updated = Signal()  # more is known of the selected layer on both sides, or why it is not
+    swiped = Signal(float)  # share of the width that A has
+    reported = Signal(str, object)  # the layer's name in A, LayerReport of B
+    failed = Signal(str)
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self._controller = controller
+        self._lane, self._gap_lane = (Lane(name, self, newest_only=True) for name in ("other", "difference"))
+        self.details, self.gaps = Details(self), Details(self)
+        self.other: Other | None = None
+        self.side = Side.A
+        self.split = 0.5
+        self.versus: Versus | None = None
+        self.gap: Inspection | None = None
+        """A as it decodes against what B decodes to, as `versus.difference` has it; in a drag, of a moment ago."""
+        self.message = ""
+        self.reports: dict[tuple[str, Scheme | None], LayerReport] = {}
+        self._of: Path | None = None
+        self._askers: list[tuple[Asker, Asker]] = []
+        self._a: Inspection | None = None
+        self._known: dict[bool, Inspection] = {}
+        self._asked: Request | None = None
+        self._looking: tuple[Request, bool] | None = None
+        self._opening: Job | None = None
+        self._measuring: Job | None = None
+
+    def follow(self) -> None:
+        """From now on follow the controller, which is whole now."""
+        controller = self._controller
+        controller.opened.connect(self._on_opened)
+        controller.selected.connect(lambda _: self._forget())
+        controller.inspected.connect(self._on_inspected)
+        controller.recipe_changed.connect(lambda _: self._stop_measuring())
+        controller.analysed.connect(self._measure)
+        controller.evaluated.connect(lambda _: self._measure())
+        controller.attached.connect(lambda *_: self._start_over())
+        for details in (self.details, self.gaps):
+            details.failed.connect(lambda error: self.failed.emit(sentence(error)))
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs or is about to."""
+        lanes = self._lane.idle and self._gap_lane.idle
+        return not lanes or self.details.busy or self.gaps.busy
+
+    def join(self, sides: Asker, gap: Asker) -> None:
+        """From now on ask this view too what it wants to know of B, and of the difference."""
+        self._askers.append((sides, gap))
+
+    # Attaching.
+
+    def pin(self) -> None:
+        """Compare with what is chosen now, whatever is chosen from now on."""
+        if self._controller.session.checkpoint is None:
+            self.failed.emit("Open a checkpoint first: there is nothing to compare yet.")
+        else:
+            self.attach(OtherRecipe(self._controller.recipe, self._controller.trial))
+
+    def pin_recipe(self, recipe: Recipe) -> None:
+        """Compare with another recipe."""
+        self.attach(OtherRecipe(recipe, self._controller.trial))
+
+    def open(self, path: str | Path) -> None:
+        """Compare with another file; `attached` or `failed` follows."""
+        controller = self._controller
+        checkpoint = controller.session.checkpoint
+        if checkpoint is None:
+            self.failed.emit("Open a checkpoint first: there is nothing to compare yet.")
+            return
+        if self._opening is not None:
+            controller.bulk.cancel(self._opening)
+
+        def work(_token: Token, _part: Emit) -> OtherFile:
+            return OtherFile(open_checkpoint(Path(path)), checkpoint)
+
+        done = partial(self._on_other_file, checkpoint)
+        title = f"Opening {printable(Path(path).name, 40)}"
+        failed = Job(title, work, done, lambda error: self.failed.emit(sentence(error)))
+        self._opening = controller.bulk.put(failed)
+
+    def _on_other_file(self, of: Checkpoint, other: OtherFile) -> None:
+        self._opening = None
+        if of is self._controller.session.checkpoint:
+            self.attach(other)
+        else:
+            other.close()
+
+    def attach(self, other: Other) -> None:
+        """Take over B; what was attached goes. The views stay at the side they show."""
+        checkpoint = self._controller.session.checkpoint
+        self._let_go()
+        self.other = other
+        self._of = None if checkpoint is None else checkpoint.path
+        self.attached.emit(other)
+        self._start_over()
+
+    def detach(self) -> None:
+        """Compare no more."""
+        if self.other is not None:
+            self._let_go()
+            self.show(Side.A)
+            self.attached.emit(None)
+            self.updated.emit()
+
+    def _let_go(self) -> None:
+        self._stop_measuring()
+        self._lane.cancel_all()
+        self._gap_lane.cancel_all()
+        other, self.other = self.other, None
+        self.reports.clear()
+        self._forget()
+        if other is not None:
+            other.close()
+
+    def _start_over(self) -> None:
+        """What is known of B was measured against something else."""
+        self._stop_measuring()
+        self.reports.clear()
+        a = self._a
+        self._forget()
+        self._a = a
+        self._update()
+        self._measure()
+
+    def _on_opened(self, checkpoint: Checkpoint) -> None:
+        """The same file once more is compared with the same again, another one with nothing."""
+        other, again = self.other, checkpoint.path == self._of
+        if isinstance(other, OtherFile) and again:
+            path = other.checkpoint.path
+            self._let_go()
+            self.open(path)
+        elif other is not None and not again:
+            self.detach()
+        else:
+            self._forget()
+            self.reports.clear()
+
+    # The selected layer.
+
+    def show(self, side: Side) -> None:
+        """Let all views show one side, the difference or both."""
+        if self.other is None:
+            side = Side.A
+        if side != self.side:
+            self.side = side
+            self.sided.emit(side)
+            self.updated.emit()  # draws what is known already
+            self._update()
+
+    def swipe(self, split: float) -> None:
+        """Move the line between A and B."""
+        self.split = min(max(split, 0.0), 1.0)
+        self.swiped.emit(self.split)
+
+    def of(self, a: Inspection) -> Versus | None:
+        """Both sides of what A shows, if B's is known."""
+        return self.versus if self.versus is not None and self.versus.a is a else None
+
+    def _forget(self) -> None:
+        self.versus, self.gap, self._a, self._asked, self._looking, self.message = None, None, None, None, None, ""
+        self._known.clear()
+        self.details.drop()
+        self.gaps.drop()
+
+    def _on_inspected(self, a: Inspection) -> None:
+        self._a = a
+        self._update()
+
+    def _update(self) -> None:
+        """Find out what is missing of the selected layer."""
+        a, other = self._a, self.other
+        if a is None or other is None:
+            return
+        request = other.request(self._request_of(a))
+        if request is None:
+            self.versus, self.message = None, f"B has no such layer: {other.reason(a.info)}."
+            self.updated.emit()
+            return
+        if self._asked is None or (request.info, request.scheme) != (self._asked.info, self._asked.scheme):
+            self._known.clear()
+            self.gap, self._looking, self.message = None, None, ""
+            self._asked = request
+        b = self._side_for(a)
+        if b is None:
+            self._look(self._asked, a)
+            return
+        self.versus = Versus(a, b)
+        if self.side == Side.DIFFERENCE:
+            self._subtract(self.versus)
+        self.updated.emit()
+
+    def _request_of(self, a: Inspection) -> Request:
+        scheme = self._controller.effective_scheme(a.info)
+        return replace(self._controller.session.request(a.info, scheme), row=self._controller.linked.row)
+
+    def _side_for(self, a: Inspection) -> Inspection | None:
+        """B over the same rows as A, else over all of them."""
+        sample, whole = self._known.get(True), self._known.get(False)
+        if a.part < 1 and sample is not None and (sample.rows is None or Versus(a, sample).subtractable):
+            return sample
+        return whole
+
+    def _look(self, request: Request, a: Inspection) -> None:
+        """Inspect B's side: of a preview, a preview."""
+        preview = a.part < 1 and True not in self._known
+        if self._looking == (request, preview):
+            return
+        self._looking = request, preview
+        asked = dict.fromkeys(question for sides, _ in self._askers for question in sides())
+        filled = replace(request, row=self._controller.linked.row, questions=tuple(asked))
+        self._lane.put(
+            Job(
+                "The other side",
+                lambda token, _: inspect_other(filled, a.info, preview=preview, token=token),
+                partial(self._on_side, request, preview),
+                partial(self._on_failed, request),
+            )
+        )
+
+    def _on_side(self, request: Request, preview: bool, b: Inspection) -> None:
+        if self._asked is not request:
+            return
+        self._looking = None
+        self._known[preview] = b
+        if b.part == 1.0:
+            self._known[False] = b
+        self._update()
+
+    def _on_failed(self, request: Request, error: Exception) -> None:
+        if self._asked is request:
+            self._looking = None
+            self.versus, self.message = None, sentence(error)
+            self.updated.emit()
+
+    def _subtract(self, versus: Versus) -> None:
+        """Look at A against B; its questions are answered at once."""
+        asked = tuple(dict.fromkeys(question for _, gap in self._askers for question in gap()))
+        about, known = self._asked, self.gap
+        if not versus.subtractable or not asked or (known is not None and known.quantized is versus.a.quantized):
+            return
+
+        def work(token: Token, _: Emit) -> Inspection:
+            found = difference(versus, token)
+            found.answers.update(analysis.answer(found.subject, asked, token))
+            return found
+
+        def done(found: Inspection) -> None:
+            if self._asked is about:
+                self.gap = found
+                self.updated.emit()
+
+        self._gap_lane.put(Job("A − B", work, done, lambda error: self.failed.emit(sentence(error))))
+
+    # All layers.
+
+    def requests(self) -> list[tuple[str, Request]]:
+        """B's side of all layers that figures are shown of, by their names in A."""
+        controller, other = self._controller, self.other
+        if other is None:
+            return []
+        found = ((a.info.name, other.request(a)) for a in controller.session.layers(controller.recipe))
+        return [(name, b) for name, b in found if b is not None]
+
+    def _measure(self) -> None:
+        """Measure those layers of B whose figures are not known yet."""
+        controller, other = self._controller, self.other
+        if other is None or controller.analysing or self._measuring is not None:
+            return
+        missing = []
+        for name, request in self.requests():
+            if isinstance(other, OtherRecipe) and (report := controller.session.reports.get(request.key)):
+                self.reports[name, request.scheme] = report
+            if (name, request.scheme) in self.reports:
+                self.reported.emit(name, self.reports[name, request.scheme])
+            else:
+                missing.append((name, request))
+        if missing:
+            self._put_measuring(missing)
+
+    def _put_measuring(self, missing: list[tuple[str, Request]]) -> None:
+        session = self._controller.session
+        infos = {info.name: info for info in session.infos}
+
+        def work(token: Token, part: Emit) -> None:
+            done, size = 0, max(1, sum(request.info.size for _, request in missing))
+            for name, request in missing:
+                share = token.part(done / size, (done + request.info.size) / size)
+                part((name, request.scheme, measure_other(request, infos[name], share)))
+                done += request.info.size
+                token.check(done / size)
+
+        def over(_: object = None) -> None:
+            if self._measuring is job:
+                self._measuring = None
+
+        job = Job("Measuring B", work, over, lambda error: self.failed.emit(sentence(error)), self._on_report, over)
+        self._measuring = self._controller.bulk.put(job)
+
+    def _on_report(self, part: tuple[str, Scheme | None, LayerReport]) -> None:
+        name, scheme, report = part
+        self.reports[name, scheme] = report
+        self.reported.emit(name, report)
+
+    def _stop_measuring(self) -> None:
+        job, self._measuring = self._measuring, None
+        if job is not None:
+            self._controller.bulk.cancel(job)
+
+    def shutdown(self) -> None:
+        """Stop all work and let go of the file."""
+        for part in (self.details, self.gaps, self._lane, self._gap_lane):
+            part.shutdown()
+        if self.other is not None:
+            self.other.close()
+        self.other = None
