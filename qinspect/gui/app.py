@@ -16,6 +16,7 @@ from qinspect.assets import resource
 from qinspect.errors import ExportError, QInspectError, UnsupportedError
 from qinspect.gui import resume
 from qinspect.gui import theme as themes
+from qinspect.gui.comparing import Side
 from qinspect.gui.main_window import MainWindow
 from qinspect.quant.scheme import Scheme
 
@@ -51,11 +52,14 @@ def screenshot(
     theme: str = "dark",
     scheme: Scheme | None = None,
     view: str | None = None,
+    compare: str | None = None,
+    side: str = "a",
     arrange: Callable[[MainWindow], None] | None = None,
 ) -> None:
     """Write a PNG of the real window with `path` open and its figures there; `arrange` may click first.
 
-    A `view` of this name comes to the front: it fills the centre, or its tab is chosen.
+    A `view` of this name comes to the front: it fills the centre, or its tab is chosen. With `compare`, a checkpoint or
+    a recipe, a `side` is shown: a, b, difference or swipe.
     """
     if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -68,6 +72,8 @@ def screenshot(
             window.resize(*size)
             window.show()
             _prepare(window, path, layer, scheme)
+            if compare is not None:
+                _compare(window, compare, side)
             if view is not None:
                 _bring_up(window, view)
                 settle(window)
@@ -96,6 +102,18 @@ def _prepare(window: MainWindow, path: str | None, layer: str | None, scheme: Sc
         settle(window)
     if errors:
         raise QInspectError(errors[0])
+
+
+def _compare(window: MainWindow, other: str, side: str) -> None:
+    """Attach what is compared with, and show one side of it."""
+    errors: list[str] = []
+    window.controller.failed.connect(errors.append)
+    window.controller.comparing.open(other)
+    settle(window)
+    if errors:
+        raise QInspectError(errors[0])
+    window.controller.comparing.show(Side(side))
+    settle(window)
 
 
 def _bring_up(window: MainWindow, name: str) -> None:

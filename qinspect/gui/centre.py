@@ -22,7 +22,8 @@ from qinspect.session import Inspection
 class Centre(QWidget):
     """Holds the frames of all views: `frames` in their order, those of `grid` first; the others on `tabs`."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, bar: QWidget, parent: QWidget | None = None) -> None:
+        """`bar` stands above the views."""
         super().__init__(parent)
         self.frames: list[ViewFrame] = []
         self.grid = ViewGrid(self)
@@ -38,6 +39,7 @@ class Centre(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         column.addLayout(self._header())
+        column.addWidget(bar)
         column.addWidget(self.tabs, 1)
 
     def _header(self) -> QHBoxLayout:

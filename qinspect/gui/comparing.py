@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from qinspect import analysis
-from qinspect.errors import printable
+from qinspect.errors import SchemeError, printable
 from qinspect.formats.checkpoint import Checkpoint
 from qinspect.formats.open import open_checkpoint
 from qinspect.gui.details import Asker, Details
@@ -63,6 +64,7 @@ class Comparing(QObject):
         self.message = ""
         self.reports: dict[tuple[str, Scheme | None], LayerReport] = {}
         self._of: Path | None = None
+        self._kept: Mapping[str, object] = {}
         self._askers: list[tuple[Asker, Asker]] = []
         self._a: Inspection | None = None
         self._known: dict[bool, Inspection] = {}
@@ -103,12 +105,8 @@ class Comparing(QObject):
         else:
             self.attach(OtherRecipe(self._controller.recipe, self._controller.trial))
 
-    def pin_recipe(self, recipe: Recipe) -> None:
-        """Compare with another recipe."""
-        self.attach(OtherRecipe(recipe, self._controller.trial))
-
     def open(self, path: str | Path) -> None:
-        """Compare with another file; `attached` or `failed` follows."""
+        """Compare with another checkpoint, or with what a recipe makes; `attached` or `failed` follows."""
         controller = self._controller
         checkpoint = controller.session.checkpoint
         if checkpoint is None:
@@ -117,15 +115,19 @@ class Comparing(QObject):
         if self._opening is not None:
             controller.bulk.cancel(self._opening)
 
-        def work(_token: Token, _part: Emit) -> OtherFile:
-            return OtherFile(open_checkpoint(Path(path)), checkpoint)
+        path, trial = Path(path), controller.trial
 
-        done = partial(self._on_other_file, checkpoint)
-        title = f"Opening {printable(Path(path).name, 40)}"
-        failed = Job(title, work, done, lambda error: self.failed.emit(sentence(error)))
-        self._opening = controller.bulk.put(failed)
+        def work(_token: Token, _part: Emit) -> Other:
+            if is_recipe(path):
+                return OtherRecipe(Recipe.load(path), trial)
+            return OtherFile(open_checkpoint(path), checkpoint)
 
-    def _on_other_file(self, of: Checkpoint, other: OtherFile) -> None:
+        done = partial(self._on_other, checkpoint)
+        title = f"Opening {printable(path.name, 40)}"
+        job = Job(title, work, done, lambda error: self.failed.emit(sentence(error)))
+        self._opening = controller.bulk.put(job)
+
+    def _on_other(self, of: Checkpoint, other: Other) -> None:
         self._opening = None
         if of is self._controller.session.checkpoint:
             self.attach(other)
@@ -171,8 +173,11 @@ class Comparing(QObject):
 
     def _on_opened(self, checkpoint: Checkpoint) -> None:
         """The same file once more is compared with the same again, another one with nothing."""
-        other, again = self.other, checkpoint.path == self._of
-        if isinstance(other, OtherFile) and again:
+        other, again, kept = self.other, checkpoint.path == self._of, self._kept
+        self._kept = {}
+        if kept:
+            self._take_up(kept)
+        elif isinstance(other, OtherFile) and again:
             path = other.checkpoint.path
             self._let_go()
             self.open(path)
@@ -181,6 +186,30 @@ class Comparing(QObject):
         else:
             self._forget()
             self.reports.clear()
+
+    # The next start.
+
+    def kept(self) -> dict[str, object]:
+        """What there is to keep of B for the next start; empty where nothing is attached."""
+        match self.other:
+            case OtherFile(checkpoint=checkpoint):
+                return {"file": str(checkpoint.path.resolve())}
+            case OtherRecipe(recipe=recipe):
+                return {"recipe": recipe.to_json()}
+        return {}
+
+    def restore(self, kept: Mapping[str, object]) -> None:
+        """Take up what was kept, with the file that is opened next."""
+        self._kept = kept
+
+    def _take_up(self, kept: Mapping[str, object]) -> None:
+        self.detach()
+        match kept:
+            case {"file": str(path)} if Path(path).exists():
+                self.open(path)
+            case {"recipe": recipe}:
+                with contextlib.suppress(SchemeError):  # of another version of the program
+                    self.attach(OtherRecipe(Recipe.from_json(recipe), self._controller.trial))
 
     # The selected layer.
 
@@ -360,3 +389,14 @@ class Comparing(QObject):
         if self.other is not None:
             self.other.close()
         self.other = None
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file is a recipe, and not the index of a checkpoint: told by its name and beginning alone."""
+    if path.suffix != ".json" or path.name.endswith(".index.json"):
+        return False
+    try:
+        with path.open("rb") as file:
+            return b'"weight_map"' not in file.read(4096)
+    except OSError:
+        return False

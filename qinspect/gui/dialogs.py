@@ -20,6 +20,17 @@ def checkpoint_path(parent: QWidget, title: str) -> str:
     return path
 
 
+def open_other(window: MainWindow) -> None:
+    """Ask for a checkpoint or a recipe, and compare the open file with it."""
+    from qinspect.formats.checkpoint import registry
+
+    suffixes = sorted({f"*{suffix}" for reader in registry for suffix in reader.suffixes})
+    kinds = f"Checkpoints and recipes ({' '.join(suffixes)} *.json);;All files (*)"
+    path, _ = QFileDialog.getOpenFileName(window, "Compare with", "", kinds)
+    if path:
+        window.controller.comparing.open(path)
+
+
 def save_picture(window: MainWindow) -> None:
     """Ask where to, and save what the window shows."""
     path, _ = QFileDialog.getSaveFileName(window, "Save a picture of the window", "qinspect.png", "*.png")

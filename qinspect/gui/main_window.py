@@ -27,6 +27,7 @@ from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.gui import dialogs, layer_menu, menus, panels, panes, resume
 from qinspect.gui import theme as themes
 from qinspect.gui.centre import Centre
+from qinspect.gui.compare_bar import CompareBar
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
 from qinspect.gui.first_layer import FirstLayer
@@ -38,6 +39,7 @@ from qinspect.gui.readout import FindingsList, Readout
 from qinspect.gui.scheme_form import SchemeForm
 from qinspect.gui.scope_box import ScopeBox
 from qinspect.gui.status import StatusBar
+from qinspect.gui.versus_figures import VersusFigures
 from qinspect.gui.watch import FileWatch
 from qinspect.gui.welcome import Welcome
 from qinspect.recipe import Recipe
@@ -65,12 +67,14 @@ class MainWindow(QMainWindow):
         self.setMinimumSize(900, 600)
         self.welcome = Welcome(self)
         self.table = LayerTable(self)
-        self.centre = Centre(self)
+        self.compare_bar = CompareBar(self.controller, self)
+        self.centre = Centre(self.compare_bar, self)
         self.grid, self.tabs, self.frames = self.centre.grid, self.centre.tabs, self.centre.frames
         self.views_menu: QMenu
         self.form = SchemeForm(self)
         self.scope = ScopeBox(self.controller, self)
         self.readout = Readout(self)
+        self.figures = VersusFigures(self.controller.comparing, self)
         self.findings = FindingsList(self)
         self.export_pane = ExportPane(self.controller, self)
         self.status = StatusBar(self.controller, self)
@@ -96,7 +100,8 @@ class MainWindow(QMainWindow):
         self._panels.setDocumentMode(True)
         self._panels.tabBar().setDrawBase(False)
         self._panels.tabBar().setAccessibleName("Panels")
-        self._panels.addTab(panels.quantize(self.scope, self.form, self.readout, self.findings), "Quantize")
+        parts = self.scope, self.form, self.figures, self.readout, self.findings
+        self._panels.addTab(panels.quantize(*parts), "Quantize")
         self._panels.addTab(self.export_pane, "Export")
         dock = QDockWidget("Panels", self)
         dock.setObjectName("panels")
@@ -378,8 +383,8 @@ class MainWindow(QMainWindow):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """In a low window what matters less gives way, so that findings are seen without scrolling."""
         super().resizeEvent(event)
-        self.readout.set_compact(self.height() < LOW)
-        self.form.set_compact(self.height() < LOW)
+        for part in (self.readout, self.form, self.figures):
+            part.set_compact(self.height() < LOW)
 
     def set_theme(self, theme: themes.Theme) -> None:
         """Recolour everything."""
@@ -387,7 +392,7 @@ class MainWindow(QMainWindow):
         app = QApplication.instance()
         if isinstance(app, QApplication):
             themes.apply(app, theme)
-        for part in (self.table, self.readout, self.findings, self.export_pane, self.status):
+        for part in (self.table, self.figures, self.readout, self.findings, self.export_pane, self.status):
             part.set_theme(theme)
         self.centre.set_theme(theme)
 

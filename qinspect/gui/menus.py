@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu
 
 from qinspect.errors import printable
-from qinspect.gui import demonstrations, dialogs, palette, panes, recipe_files, shortcuts
+from qinspect.gui import compare_bar, demonstrations, dialogs, palette, panes, recipe_files, shortcuts
 from qinspect.gui import theme as themes
 from qinspect.gui.scopes import Scope
 from qinspect.quant.scheme import registry as schemes
@@ -24,6 +24,7 @@ def build(window: MainWindow) -> None:
     _file(window)
     _edit(window)
     _layer(window)
+    _compare(window)
     _view(window)
     _help(window)
 
@@ -98,6 +99,34 @@ SCOPES = {
     Scope.KIND: "Layers of the same &kind",
     Scope.RULE: "Layers of the same &rule",
 }
+
+
+def _compare(window: MainWindow) -> None:
+    menu = window.menuBar().addMenu("&Compare")
+    comparing = window.controller.comparing
+    _add(menu, "Compare with &current choice", comparing.pin, "Ctrl+D")
+    _add(menu, "Compare with a &file…", lambda: dialogs.open_other(window), "Ctrl+Shift+D")
+    menu.addSeparator()
+    sides = QActionGroup(menu)
+    attached: list[QAction] = []
+    for side, (title, tip, key) in compare_bar.SIDES.items():
+        action = _add(menu, f"Show {title}", partial(comparing.show, side), key)
+        action.setToolTip(tip)
+        action.setCheckable(True)
+        action.setChecked(side == comparing.side)
+        comparing.sided.connect(lambda now, side=side, action=action: action.setChecked(now == side))
+        sides.addAction(action)
+        attached.append(action)
+    menu.addSeparator()
+    attached.append(_add(menu, "&Unmatched tensors…", lambda: compare_bar.show_unmatched(comparing, window)))
+    attached.append(_add(menu, "&Stop comparing", comparing.detach, "Ctrl+Shift+X"))
+
+    def enable() -> None:
+        for action in attached:
+            action.setEnabled(comparing.other is not None)
+
+    comparing.attached.connect(lambda _: enable())
+    enable()
 
 
 def _view(window: MainWindow) -> None:

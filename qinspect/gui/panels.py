@@ -6,15 +6,15 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 
-def quantize(scope: QWidget, form: QWidget, readout: QWidget, findings: QWidget) -> QScrollArea:
-    """The scheme and what it is for on top, what it does to the layer below, then what is wrong."""
+def quantize(scope: QWidget, form: QWidget, figures: QWidget, readout: QWidget, findings: QWidget) -> QScrollArea:
+    """The scheme and what it is for on top, what it does to the layer below, perhaps compared; then what is wrong."""
     inside = QWidget()
     column = QVBoxLayout(inside)
     column.setContentsMargins(12, 12, 12, 12)
     column.setSpacing(12)
     heading = QLabel("Findings")
     heading.setObjectName("title")
-    for widget in (scope, form, _rule(), readout, _rule(), heading):
+    for widget in (scope, form, _rule(), figures, readout, _rule(), heading):
         column.addWidget(widget)
     column.addWidget(findings, 1)
     scroll = QScrollArea()

@@ -25,6 +25,7 @@ def kept(window: MainWindow) -> dict[str, Any]:
         "layer": None if info is None else info.name,
         "recipe": controller.recipe.to_json(),
         "scope": controller.scope.value,
+        "compared": controller.comparing.kept(),
         "shown": window.shown(),
     }
 
@@ -42,6 +43,8 @@ def restore(window: MainWindow) -> None:
         recipe = Recipe.from_json(before.get("recipe"))
     except SchemeError:
         recipe = None  # of another version of the program
+    if isinstance(before.get("compared"), dict):
+        window.controller.comparing.restore(before["compared"])
     layer, reference = before.get("layer"), before.get("reference")
     window.open(
         path,

@@ -11,6 +11,10 @@ from qinspect.cli.window import draw
 from qinspect.formats.open import open_checkpoint
 
 
+CHOICES = ("layer", "size", "theme", "scheme", "view", "compare", "side")
+"""What is handed to the window as it is."""
+
+
 class Screenshot(Verb):
     """Draws the window."""
 
@@ -25,6 +29,11 @@ class Screenshot(Verb):
         add_output(parser)
         parser.add_argument("--layer", metavar="NAME", help="the tensor to show; by default the worst")
         parser.add_argument("--view", metavar="NAME", help="the view that fills the centre: error, sweep, budget …")
+        parser.add_argument("--compare", metavar="OTHER", help="a checkpoint or a recipe to compare with")
+        parser.add_argument(
+            "--side", choices=("a", "b", "difference", "swipe"), default="difference",
+            help="what is shown of the comparison (default difference)",
+        )  # fmt: skip
         parser.add_argument(
             "--size", type=_size, default=(1600, 1000), metavar="WxH", help="in pixels (default 1600x1000)"
         )
@@ -35,7 +44,9 @@ class Screenshot(Verb):
         with open_checkpoint(args.file) as checkpoint:
             if args.layer is not None:
                 checkpoint.info(args.layer)
-        choices = {name: getattr(args, name) for name in ("layer", "size", "theme", "scheme", "view")}
+        choices = {
+            name: getattr(args, name) for name in ("layer", "size", "theme", "scheme", "view", "compare", "side")
+        }
         draw(args.file, args.output, **choices)
         return 0
 

@@ -14,8 +14,8 @@ from qinspect import analysis
 from qinspect import figures as fmt
 from qinspect.analysis import Pooled, Pooling, Quantity
 from qinspect.gui.axes import number
-from qinspect.gui.comparing import Side
 from qinspect.gui.colours import Kind, Look, Norm, Spread, limits
+from qinspect.gui.comparing import Side
 from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.matrix import POOLS, Matrix, minus
