@@ -77,7 +77,7 @@ class Comparing(QObject):
         """From now on follow the controller, which is whole now."""
         controller = self._controller
         controller.opened.connect(self._on_opened)
-        controller.selected.connect(lambda _: self._forget())
+        controller.selected.connect(lambda _: self._on_selected())
         controller.inspected.connect(self._on_inspected)
         controller.recipe_changed.connect(lambda _: self._stop_measuring())
         controller.analysed.connect(self._measure)
@@ -165,16 +165,14 @@ class Comparing(QObject):
         """What is known of B was measured against something else."""
         self._stop_measuring()
         self.reports.clear()
-        a = self._a
         self._forget()
-        self._a = a
         self._update()
         self._measure()
 
     def _on_opened(self, checkpoint: Checkpoint) -> None:
         """The same file once more is compared with the same again, another one with nothing."""
         other, again, kept = self.other, checkpoint.path == self._of, self._kept
-        self._kept = {}
+        self._kept, self._a = {}, None
         if kept:
             self._take_up(kept)
         elif isinstance(other, OtherFile) and again:
@@ -233,10 +231,14 @@ class Comparing(QObject):
         return self.versus if self.versus is not None and self.versus.a is a else None
 
     def _forget(self) -> None:
-        self.versus, self.gap, self._a, self._asked, self._looking, self.message = None, None, None, None, None, ""
+        self.versus, self.gap, self._asked, self._looking, self.message = None, None, None, None, ""
         self._known.clear()
         self.details.drop()
         self.gaps.drop()
+
+    def _on_selected(self) -> None:
+        self._a = None
+        self._forget()
 
     def _on_inspected(self, a: Inspection) -> None:
         self._a = a

@@ -10,7 +10,6 @@ from qinspect.cli.verb import Verb, add_file, add_output
 from qinspect.cli.window import draw
 from qinspect.formats.open import open_checkpoint
 
-
 CHOICES = ("layer", "size", "theme", "scheme", "view", "compare", "side")
 """What is handed to the window as it is."""
 

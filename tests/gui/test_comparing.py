@@ -1,0 +1,173 @@
+"""A against B in the window: attached, switched, swiped, sorted by the change, put away; with mouse and keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from driving import drag, hover, numbers, pixel_of
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtWidgets import QTreeWidget
+from safetensors.numpy import save_file
+
+from qinspect.formats.open import open_checkpoint
+from qinspect.gui.comparing import Side
+from qinspect.quant.scheme import make_scheme
+from qinspect.recipe import Recipe
+from qinspect.targets.packed_safetensors import PackedSafetensors
+
+RNG = np.random.default_rng(3)
+WEIGHTS = {f"{name}.weight": RNG.normal(size=(64, 96)).astype(np.float32) for name in "ab"}
+WEIGHTS["b.weight"][5] *= 40
+INT4, BASE11 = make_scheme("symmetric", granularity="group", group_size=32), make_scheme("base11", group_size=96)
+
+
+@pytest.fixture
+def model(tmp_path):
+    save_file(WEIGHTS, tmp_path / "net.safetensors")
+    return tmp_path / "net.safetensors"
+
+
+@pytest.fixture
+def opened(window, settle, model):
+    """The window with the first layer under base-11."""
+    window.open(model, layer="a.weight")
+    settle(window)
+    window.controller.choose(BASE11)
+    settle(window)
+    return window
+
+
+@pytest.fixture
+def pinned(opened, settle, qtbot):
+    """Base-11 pinned as B by its key, then int4 chosen."""
+    qtbot.keyClick(opened, Qt.Key.Key_D, Qt.KeyboardModifier.ControlModifier)
+    opened.controller.choose(INT4)
+    settle(opened)
+    return opened
+
+
+def view(window, name):
+    return next(frame.view for frame in window.frames if frame.view.name == name)
+
+
+def show(window, settle, qtbot, key):
+    qtbot.keyClick(window, key)
+    settle(window)
+
+
+def decoded(scheme, name="a.weight"):
+    return scheme.dequantize(scheme.quantize(WEIGHTS[name]))
+
+
+def test_the_choice_is_kept_as_b_by_one_key_and_undo_knows_nothing_of_it(pinned):
+    window = pinned
+    assert window.compare_bar.isVisible()
+    assert window.compare_bar.names.text() == f"A  {INT4.label}    B  {BASE11.label}"
+    a, b, change = (label.text() for label in window.figures.values["sqnr_db"])
+    mine, theirs = INT4.measure(WEIGHTS["a.weight"]).sqnr_db, BASE11.measure(WEIGHTS["a.weight"]).sqnr_db
+    assert [numbers(text)[0] for text in (a, b, change)] == pytest.approx([mine, theirs, mine - theirs], abs=0.051)
+    assert window.controller.history.stack.count() == 2  # the two choices
+
+
+def test_a_b_and_the_difference_are_shown_by_keys(pinned, settle, qtbot):
+    window, error = pinned, view(pinned, "error")
+    error.map.fit()
+    for key, expected in (
+        (Qt.Key.Key_F2, decoded(INT4) - WEIGHTS["a.weight"]),
+        (Qt.Key.Key_F3, decoded(BASE11) - WEIGHTS["a.weight"]),
+        (Qt.Key.Key_F4, decoded(INT4) - decoded(BASE11)),
+    ):
+        show(window, settle, qtbot, key)
+        largest = expected.flat[np.abs(expected).argmax()]
+        shown = error.map.crop.values
+        assert shown.flat[np.abs(shown).argmax()] == pytest.approx(largest)
+    assert window.compare_bar.buttons[Side.DIFFERENCE].isChecked()
+
+
+def test_one_colour_means_one_value_on_both_sides(pinned, settle, qtbot):
+    error = view(pinned, "error")
+    show(pinned, settle, qtbot, Qt.Key.Key_F2)
+    spread = error.map.spread
+    show(pinned, settle, qtbot, Qt.Key.Key_F3)
+    assert error.map.spread == spread
+
+
+def test_the_cursor_tells_both_sides_of_a_weight(pinned, settle, qtbot):
+    error = view(pinned, "error")
+    show(pinned, settle, qtbot, Qt.Key.Key_F4)
+    hover(error.map, pixel_of(error.map, 40, 20))
+    row, col, a, b, gap = numbers(error.readout.text().replace("A − B", ""))
+    assert (row, col) == (20, 40)
+    mine, theirs = decoded(INT4)[20, 40], decoded(BASE11)[20, 40]
+    assert [a, b, gap] == pytest.approx([mine, theirs, mine - theirs], rel=0.01, abs=1e-4)
+
+
+def test_the_line_is_dragged_in_one_view_and_moves_in_all(pinned, settle, qtbot):
+    window, error = pinned, view(pinned, "error")
+    qtbot.mouseClick(window.compare_bar.buttons[Side.SWIPE], Qt.MouseButton.LeftButton)
+    settle(window)
+    area, before = error.map.area, error.map.box.viewRange()
+    middle = QPointF(error.map.split_pixel, area.center().y())
+    assert middle.x() == pytest.approx(area.center().x())
+    drag(error.map, middle, QPointF(area.left() + 0.25 * area.width(), middle.y()))
+    assert window.controller.comparing.split == pytest.approx(0.25, abs=0.01)
+    assert error.map.box.viewRange() == before  # the line, not the picture
+    error.map.setFocus()
+    qtbot.keyClick(error.map, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
+    assert window.controller.comparing.split == pytest.approx(0.30, abs=0.01)
+
+
+def test_nothing_is_left_of_b_once_it_is_put_away(pinned, settle, qtbot):
+    window = pinned
+    show(window, settle, qtbot, Qt.Key.Key_F4)
+    qtbot.mouseClick(window.compare_bar.detach, Qt.MouseButton.LeftButton)
+    settle(window)
+    assert not window.compare_bar.isVisible()
+    assert not window.figures.isVisible()
+    assert view(window, "error").map.quantity == "signed error"
+    qtbot.keyClick(window, Qt.Key.Key_F3)
+    assert window.controller.comparing.side == Side.A
+
+
+def test_a_file_is_compared_with_and_what_it_lacks_is_told(opened, settle, qtbot, tmp_path, model):
+    window, path = opened, tmp_path / "packed.safetensors"
+    with open_checkpoint(model) as checkpoint:
+        target = PackedSafetensors()
+        target.write(checkpoint, target.plan(checkpoint, Recipe.of(INT4)), path)
+    window.controller.comparing.open(path)
+    settle(window)
+    figure = numbers(window.figures.values["sqnr_db"][1].text())[0]
+    assert figure == pytest.approx(INT4.measure(WEIGHTS["a.weight"]).sqnr_db, abs=0.051)
+    window.controller.open(path)  # another file is compared with nothing
+    settle(window)
+    assert window.controller.comparing.other is None
+
+
+def test_another_shape_is_told_in_the_view_and_in_the_list(opened, settle, qtbot, tmp_path):
+    window, path = opened, tmp_path / "other.safetensors"
+    save_file(
+        {"a.weight": WEIGHTS["a.weight"][:32], "b.weight": WEIGHTS["b.weight"], "c": np.ones(3, np.float32)}, path
+    )
+    window.controller.comparing.open(path)
+    settle(window)
+    show(window, settle, qtbot, Qt.Key.Key_F3)
+    said = view(window, "error").message.text()
+    for part in (str(path), "'a.weight'", "32 × 96", "64 × 96"):
+        assert part in said
+    assert window.compare_bar.unmatched.text() == "2 unmatched"
+    qtbot.mouseClick(window.compare_bar.unmatched, Qt.MouseButton.LeftButton)
+    listed = window.findChild(QTreeWidget)
+    rows = [[listed.topLevelItem(at).text(column) for column in range(3)] for at in range(2)]
+    assert [row[:2] for row in rows] == [["A", "a.weight"], ["B", "c"]]
+    assert "32 × 96" in rows[0][2]
+    window.table.select("b.weight")
+    settle(window)
+    assert view(window, "error").map.quantity == "signed error"
+
+
+def test_a_file_of_another_network_is_refused_in_one_sentence(opened, settle, tmp_path):
+    save_file({"conv": np.ones((3, 3), np.float32)}, tmp_path / "other.safetensors")
+    opened.controller.comparing.open(tmp_path / "other.safetensors")
+    settle(opened)
+    assert "choose a file of the same network" in opened.status.message.text()
+    assert not opened.compare_bar.isVisible()
