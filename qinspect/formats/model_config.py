@@ -50,7 +50,7 @@ def config_beside(path: Path) -> ModelConfig:
     quantization: dict[str, Any] = {}
     dtype = None
     for name in _FILES:
-        said = _read(path.parent / name)
+        said = json_of(path.parent / name)
         nested = said.get("text_config")
         for values in (said, nested if isinstance(nested, dict) else {}):
             dtype = dtype or _DTYPES.get(str(values.get("dtype") or values.get("torch_dtype")))
@@ -62,7 +62,8 @@ def config_beside(path: Path) -> ModelConfig:
     return ModelConfig(MappingProxyType(quantization), dtype)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def json_of(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; empty where there is no such file, or it is none."""
     if not path.is_file():
         return {}
     try:

@@ -98,9 +98,32 @@ def gguf_example(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def examples(example, gguf_example):
+def model_folder(tmp_path_factory):
+    """A model as Hugging Face keeps it, with files that belong to it and some that do not."""
+    folder = tmp_path_factory.mktemp("folder") / "model"
+    folder.mkdir()
+    draw = torch.Generator().manual_seed(7)
+    shapes = {
+        "model.embed_tokens.weight": (20, 64), "model.layers.0.q_proj.weight": (12, 64),
+        "model.layers.0.k_proj.weight": (5, 96), "model.layers.0.o_proj.weight": (12, 70), "lm_head.weight": (20, 64),
+        "model.norm.weight": (64,),
+    }  # fmt: skip
+    tensors = {name: torch.randn(*shape, generator=draw) for name, shape in shapes.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    texts = {
+        "config.json": '{"model_type": "llama", "hidden_size": 64}', "tokenizer.json": '{"é": 1}', "merges.txt": "",
+        "LICENSE": "MIT", "old.bin": "weights", "model.safetensors.index.json.bak": "", ".hidden": "x", "notes.pdf": "",
+    }  # fmt: skip
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "onnx").mkdir()
+    return folder / "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def examples(example, gguf_example, model_folder):
     """A checkpoint that each target can export, by the target's name."""
-    return defaultdict(lambda: example, gguf=gguf_example)
+    return defaultdict(lambda: example, {"gguf": gguf_example, "compressed-tensors": model_folder})
 
 
 @pytest.fixture

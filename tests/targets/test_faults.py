@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,16 @@ def checkpoint(request, examples):
         yield opened
 
 
+SCHEMES = defaultdict(
+    lambda: make_scheme("base11"),
+    {"compressed-tensors": make_scheme("symmetric", bits=4, granularity="group", group_size=32)},
+)
+
+
 def planned(checkpoint, target):
-    return registry[target]().plan(checkpoint, Recipe.of(make_scheme("base11")))
+    plan = registry[target]().plan(checkpoint, Recipe.of(SCHEMES[target]))
+    assert any(row.scheme for row in plan.rows)
+    return plan
 
 
 def write(checkpoint, target, out, token=None):
