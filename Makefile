@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(she
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 
-.PHONY: run test lint bench bench-io bench-gui qemu screenshots setup
+.PHONY: run test lint fuzz bench bench-io bench-gui qemu screenshots setup
 
 run: setup
 	$(BIN)/python -m qinspect demo
@@ -16,6 +16,11 @@ lint: .venv/packages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Half a minute for every reader; FUZZ="--seconds 600 .gguf .pt" says otherwise. Needs Linux and at most Python 3.13.
+fuzz: .venv/packages
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/formats/fuzz.py $(FUZZ)
 
 bench: .venv/packages
 	$(BIN)/python -m benchmarks.core

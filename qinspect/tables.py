@@ -6,6 +6,8 @@ import csv
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from qinspect.errors import printable
+
 
 @dataclass(frozen=True)
 class Column:
@@ -48,10 +50,19 @@ class Table:
         writer.writerow([column.key for column in self.columns])
         for row in self.rows:
             writer.writerow(
-                c.text(value) if isinstance(value, tuple) else value for c, value in zip(self.columns, row, strict=True)
+                harmless(c.text(value) if isinstance(value, tuple) else value)
+                for c, value in zip(self.columns, row, strict=True)
             )
 
     def to_json(self) -> dict[str, Any]:
         """The values by their columns' keys."""
         keys = [column.key for column in self.columns]
         return {"caption": self.caption, "rows": [dict(zip(keys, row, strict=True)) for row in self.rows]}
+
+
+def harmless(cell: Any) -> Any:
+    """A text that a terminal shows and no spreadsheet computes: names in a file may say anything."""
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell, len(cell) * 10)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -12,6 +12,7 @@ from PySide6.QtGui import QColor
 from qinspect import figures as fmt
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
+from qinspect.gui.plain import tip
 from qinspect.gui.theme import DARK, Theme
 from qinspect.planning.budget import Allocation
 from qinspect.planning.wishes import Wishes
@@ -129,7 +130,7 @@ class AllocationModel(QAbstractTableModel):
         if role == COLOUR:
             return self._colour(info, column)
         why = self._errors.get(info.name, TIPS[column])
-        return f"{printable(info.name, 400)}\n{why}" if role == TIP else None
+        return tip(f"{printable(info.name, 400)}\n{why}") if role == TIP else None
 
     def text(self, info: TensorInfo, column: int) -> str:
         """What a cell says."""

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -28,6 +27,7 @@ from qinspect.errors import printable
 from qinspect.gui.controller import Controller
 from qinspect.gui.destination import remark, suggested
 from qinspect.gui.names import NameDelegate
+from qinspect.gui.plain import PlainLabel
 from qinspect.gui.plan_model import SIZE, TENSOR, WRITTEN, PlanModel, has_remark, written_as
 from qinspect.gui.size_bar import SizeBar
 from qinspect.gui.theme import DARK, Theme
@@ -54,15 +54,15 @@ class ExportPane(QWidget):
         self.path = QLineEdit(self)
         self.path.setAccessibleName("File to write")
         self.path.setPlaceholderText("File to write")
-        self.remark = QLabel(self)
+        self.remark = PlainLabel(self)
         self.model = PlanModel(self)
         self.table = QTableView(self)
         self.size_bar = SizeBar(self)
-        self.summary = QLabel(self)
+        self.summary = PlainLabel(self)
         self.progress = QProgressBar(self)
         self.go = QPushButton("Export", self)
         self.stop = QPushButton("Cancel", self)
-        self.result = QLabel(self)
+        self.result = PlainLabel(self)
         self.reopen = QPushButton("Open it", self)
         self.folder = QPushButton("Show folder", self)
         self._replan = QTimer(self)

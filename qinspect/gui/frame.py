@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 from qinspect.errors import QInspectError
 from qinspect.gui.control_bar import ControlBar
 from qinspect.gui.export import Picture, copy_picture, copy_tables, save_tables
+from qinspect.gui.plain import tip
 from qinspect.gui.table_window import TableWindow
 from qinspect.gui.theme import DARK
 from qinspect.gui.views.view import GRID, View
@@ -48,7 +49,7 @@ class ElidedLabel(QLabel):
         """Show `text`, as much of it as fits. The label's own way would have the plots around painted anew."""
         if text != self._text:
             self._text = text
-            self.setToolTip(text)
+            self.setToolTip(tip(text))
             self.setAccessibleName(text)
             self.update()
 

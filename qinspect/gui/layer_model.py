@@ -25,6 +25,7 @@ from qinspect.gui.layer_rows import (
     blocks,
     natural,
 )
+from qinspect.gui.plain import tip
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme
 from qinspect.session import LayerReport
@@ -95,7 +96,7 @@ class LayerModel(QAbstractTableModel):
         if role == FOREGROUND:
             return self.cell(row)[1][column]
         if role == TIP:
-            return self.rows.tip(row, column)
+            return tip(self.rows.tip(row, column))
         return self.rows.value(row, column) if role == VALUE else row if role == ROW else None
 
     def cell(self, row: Row) -> tuple[list[str], list[QColor | None]]:

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu
 from qinspect.errors import printable
 from qinspect.gui import compare_bar, demonstrations, dialogs, palette, panes, recipe_files, shortcuts
 from qinspect.gui import theme as themes
+from qinspect.gui.plain import caption
 from qinspect.gui.scopes import Scope
 from qinspect.quant.scheme import registry as schemes
 
@@ -173,7 +174,7 @@ def _help(window: MainWindow) -> None:
 def _fill_recent(menu: QMenu, window: MainWindow) -> None:
     menu.clear()
     for path in window.preferences.recent():
-        _add(menu, printable(path, 80), partial(window.open, path))
+        _add(menu, caption(printable(path, 80)), partial(window.open, path))
     menu.setEnabled(not menu.isEmpty())
 
 

@@ -10,6 +10,7 @@ from PySide6.QtGui import QColor
 
 from qinspect import figures as fmt
 from qinspect.errors import printable
+from qinspect.gui.plain import tip
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme
 from qinspect.targets.target import Plan, PlanRow
@@ -58,7 +59,7 @@ class PlanModel(QAbstractTableModel):
             return (printable(row.name), written_as(row), fmt.nbytes(row.nbytes))[column]
         if role == Qt.ItemDataRole.ToolTipRole:
             name = printable(row.name, 400)
-            return f"{name}\n{written_as(row)}, {row.nbytes:,} bytes" + (f"\n{row.note}" if row.note else "")
+            return tip(f"{name}\n{written_as(row)}, {row.nbytes:,} bytes" + (f"\n{row.note}" if row.note else ""))
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return RIGHT if column == SIZE else LEFT
         if role == Qt.ItemDataRole.ForegroundRole:

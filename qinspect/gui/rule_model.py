@@ -14,6 +14,7 @@ from PySide6.QtGui import QColor
 from qinspect import figures as fmt
 from qinspect.errors import SchemeError, printable
 from qinspect.formats.checkpoint import TensorInfo
+from qinspect.gui.plain import tip
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import Recipe, Rule
@@ -239,7 +240,7 @@ class MatchModel(QAbstractTableModel):
             stays = "as stored" if info.qtype else "left alone"
             return (printable(info.name), decided, scheme.label if scheme else stays)[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return printable(info.name, 400)
+            return tip(printable(info.name, 400))
         if role == Qt.ItemDataRole.ForegroundRole and (at is None or (self._own is not None and at != self._own)):
             return QColor(self.theme.muted)
         return None

@@ -10,6 +10,7 @@ from qinspect.evaluation import Evaluation
 from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel
 from qinspect.gui.jobs import Job
+from qinspect.gui.plain import PlainLabel
 from qinspect.gui.theme import DARK, Theme
 
 
@@ -32,7 +33,7 @@ class StatusBar(QStatusBar):
             "in the file (FP32 for what is packed there); bits per weight of all of it; SQNR of the quantized weights "
             "as one."
         )
-        self.job = QLabel(self)
+        self.job = PlainLabel(self)
         self.job.setObjectName("muted")
         self.progress = QProgressBar(self)
         self.progress.setFixedWidth(120)

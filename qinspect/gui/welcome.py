@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from qinspect.errors import printable
+from qinspect.gui.plain import caption, tip
 
 
 class Welcome(QWidget):
@@ -62,10 +63,12 @@ class Welcome(QWidget):
             if widget := item.widget():
                 widget.deleteLater()
         for path in paths[:6]:
-            button = QPushButton(f"{printable(Path(path).name)}   —   {printable(str(Path(path).parent), 60)}", self)
+            button = QPushButton(
+                caption(f"{printable(Path(path).name)}   —   {printable(str(Path(path).parent), 60)}"), self
+            )
             button.setFlat(True)
             button.setStyleSheet("text-align: left; border: 0; padding: 4px 0; background: transparent;")
             button.setCursor(Qt.CursorShape.PointingHandCursor)
-            button.setToolTip(printable(path, 400))
+            button.setToolTip(tip(printable(path, 400)))
             button.clicked.connect(lambda _=False, path=path: self.recent_requested.emit(path))
             self._recent.addWidget(button)

@@ -15,11 +15,13 @@ from qinspect import report, scheme_flags
 from qinspect.cli.checkpoints import open_session
 from qinspect.cli.sweeping import layers_of, point_cells, skipped_json, swept
 from qinspect.cli.verb import Verb, add_file, add_layers, add_reference, add_sample
+from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.quant.group_sizes import fit
 from qinspect.quant.layout import matrix_shape
 from qinspect.quant.sweep import Skipped, SweepPoint, distinct, summed, with_pareto
 from qinspect.session import Session
+from qinspect.tables import harmless
 
 
 class Sweep(Verb):
@@ -63,7 +65,9 @@ def _print_csv(points: Sequence[SweepPoint]) -> None:
         rows = [point.to_json() for point in points]
         writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "params": json.dumps(row["params"])} for row in rows)
+        for row in rows:
+            told = row | {"params": json.dumps(row["params"])}
+            writer.writerow({key: harmless(value) for key, value in told.items()})
 
 
 def _print_table(infos: Sequence[TensorInfo], points: Sequence[SweepPoint], skipped: Sequence[Skipped]) -> None:
@@ -75,7 +79,7 @@ def _print_table(infos: Sequence[TensorInfo], points: Sequence[SweepPoint], skip
     shown = points if len(swept) == 1 else with_pareto(summed(points, "all"))
     ordered = sorted(distinct(shown, [info.shape for info in swept]), key=lambda point: (point.nbytes, point.noise))
     rows = [_row(point, swept) for point in ordered]
-    what = swept[0].name if len(swept) == 1 else f"{fmt.counted(len(swept), 'layer')} together"
+    what = printable(swept[0].name) if len(swept) == 1 else f"{fmt.counted(len(swept), 'layer')} together"
     print(report.wrapped(f"{what}: {fmt.counted(len(rows), 'point')}; ● marks those that no other point surpasses."))
     if rows:
         print(report.table({title: [row[title] for row in rows] for title in rows[0]}, ("max error",), total=False))

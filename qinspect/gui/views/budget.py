@@ -11,7 +11,6 @@ from PySide6.QtGui import QHideEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QSplitter,
     QVBoxLayout,
@@ -27,6 +26,7 @@ from qinspect.gui.controller import Controller
 from qinspect.gui.front_plot import FrontPlot
 from qinspect.gui.jobs import Job
 from qinspect.gui.limit_bar import LimitBar
+from qinspect.gui.plain import PlainLabel
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.swept_view import SweptView
 from qinspect.gui.views.view import TAB
@@ -69,7 +69,7 @@ class BudgetView(SweptView):
         self.tie = QPushButton("Tie", self)
         self.untie = QPushButton("Untie", self)
         self.take = QPushButton("Make it the recipe", self)
-        self.trouble = QLabel(self)
+        self.trouble = PlainLabel(self)
         self._later = QTimer(self)
         self._build()
         self.setFocusProxy(self.limit.slider)

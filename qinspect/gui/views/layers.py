@@ -12,7 +12,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QPainter, QShowEvent
-from PySide6.QtWidgets import QLabel, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedLayout, QVBoxLayout, QWidget
 
 from qinspect import figures as fmt
 from qinspect.errors import printable
@@ -21,6 +21,7 @@ from qinspect.gui import marks
 from qinspect.gui.axes import Axis, small_font
 from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel
+from qinspect.gui.plain import PlainLabel
 from qinspect.gui.plots import Plot
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.plot_view import toggle
@@ -66,7 +67,7 @@ class LayersView(View):
         self.sizes = LayersPlot("size")
         self.plots = (self.quality, self.sizes)
         self.readout = ElidedLabel(self)
-        self.message = QLabel(self)
+        self.message = PlainLabel(self)
         self._dots = pg.ScatterPlotItem(antialias=True, size=9)
         self._before, self._after = Bars(), Bars()
         self.log = toggle("log", "Log sizes", "Sizes in powers of ten, so that small layers are seen beside large ones")

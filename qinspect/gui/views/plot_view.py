@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QPointF, QSize, Qt, QTimer
 from PySide6.QtGui import QAction, QKeyEvent, QShowEvent
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QStackedLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
 from qinspect import analysis
 from qinspect.gui.axes import small_font
@@ -20,6 +20,7 @@ from qinspect.gui.comparing import Comparing, Side
 from qinspect.gui.frame import ElidedLabel
 from qinspect.gui.image import ImagePlot
 from qinspect.gui.linked import Extent, Linked, Spot
+from qinspect.gui.plain import PlainLabel
 from qinspect.gui.plots import Plot
 from qinspect.gui.probe import Probe
 from qinspect.gui.theme import Theme
@@ -72,7 +73,8 @@ class PlotView(View):
         self.readout.setObjectName("muted")
         self.readout.setFont(small_font())
         self.readout.setFixedHeight(18)
-        self.message = QLabel(alignment=Qt.AlignmentFlag.AlignCenter)
+        self.message = PlainLabel()
+        self.message.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.message.setObjectName("muted")
         self.message.setWordWrap(True)
         self.message.setMargin(16)

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QLineEdit,
     QPushButton,
     QSplitter,
@@ -27,6 +26,7 @@ from qinspect.errors import printable
 from qinspect.gui import recipe_files
 from qinspect.gui.controller import Controller
 from qinspect.gui.names import NameDelegate
+from qinspect.gui.plain import PlainLabel
 from qinspect.gui.rule_model import ALONE, DECIDES, PARAMETERS, PATTERN, SCHEME, SIZE, MatchModel, RuleModel
 from qinspect.gui.scopes import Scope
 from qinspect.gui.theme import Theme
@@ -51,8 +51,8 @@ class RecipeView(View):
         self.matches = MatchModel(self)
         self.table = QTableView(self)
         self.layers = QTableView(self)
-        self.found = QLabel(self)
-        self.message = QLabel(self)
+        self.found = PlainLabel(self)
+        self.message = PlainLabel(self)
         self.open = _button("Open…", "Open a recipe file")
         self.save = _button("Save…", "Save the recipe as a file, which the command line takes too")
         self.copy = _button("Copy for llama.cpp", "Copy the recipe as --tensor-type arguments of llama-quantize")

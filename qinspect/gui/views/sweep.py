@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontMetrics
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QWidget
 
 from qinspect import figures as fmt
 from qinspect.formats.checkpoint import FLOATING, TensorInfo
 from qinspect.gui.axes import small_font
 from qinspect.gui.controller import Controller
+from qinspect.gui.plain import PlainLabel
 from qinspect.gui.scopes import Scope, shared_words
 from qinspect.gui.sweep_plot import Picture, SweepPlot
 from qinspect.gui.sweeps import GAUSSIAN
@@ -52,7 +53,7 @@ class SweepView(SweptView):
         self.plot = SweepPlot()
         self.scope = choice("Layers", "Which layers are swept, and changed by a click", *SCOPES.values())
         self.quality = choice("Upwards", "What is shown upwards", SQNR, ERROR)
-        self.readout = QLabel(self)
+        self.readout = PlainLabel(self)
         self._build()
         self.setFocusProxy(self.plot)
 

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QLabel, QStackedLayout, QToolButton, QVBoxLayout, 
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.controller import Controller
 from qinspect.gui.grid_bar import GridBar
+from qinspect.gui.plain import PlainLabel
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.view import View
 from qinspect.quant.scheme import Scheme
@@ -47,7 +48,7 @@ class SweptView(View):
         self.bar = GridBar(self)
         self.stop = QToolButton(self)
         self.progress = QLabel(self)
-        self.message = QLabel(self)
+        self.message = PlainLabel(self)
         self._pages = QStackedLayout()
         for label in (self.progress, self.message):
             label.setObjectName("muted")
