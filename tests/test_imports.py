@@ -14,8 +14,8 @@ PACKAGE = Path(qinspect.__file__).parent
 
 # Bottom up. A module imports its own package and what stands in a lower row; neighbours do not know each other.
 ROWS = [
-    ("errors", "task", "registry", "figures", "tables", "__version__"),
-    ("assets", "quant"),
+    ("errors", "task", "registry", "figures", "__version__"),
+    ("assets", "quant", "tables"),
     ("formats", "analysis"),
     ("findings", "network", "compare"),
     ("recipe", "importance"),
