@@ -140,8 +140,8 @@ def test_inputs_of_every_kind_of_file(tmp_path, kind):
         case "safetensors":
             save_file({"x": x, "y": y}, path)
     found = load_inputs(path)
-    np.testing.assert_array_equal(found.inputs["x"], x)
-    assert found.inputs["x"].dtype == np.float32
+    np.testing.assert_array_equal(found.features("x"), x)
+    assert found.features("x").dtype == np.float32
     if kind != "npy":
         np.testing.assert_array_equal(found.labels, y)
 

@@ -7,7 +7,7 @@ whatever takes it need not be touched. Only a product in the form `MatMulNBits` 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ OLDEST_OPSET = 13
 
 _GRAPH, _OPSET = 7, 8
 """Fields of a model."""
-_NODE, _INITIALIZER, _INPUT = 1, 5, 11
+_NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 """Fields of a graph."""
 _NAME, _EXTERNAL, _LOCATION, _RAW = 8, 13, 14, 9
 """Fields of a tensor."""
@@ -64,6 +64,9 @@ class UserGraph:
         self.uses = Uses(model.graphs)
         self.opset = int(model.metadata.get("onnx.opset.ai.onnx", "0"))
         self._has_microsoft = f"onnx.opset.{MICROSOFT}" in model.metadata
+        self.inputs, self.outputs = (
+            [self._text(p, 1) for p in self._parts if p.number == n] for n in (_INPUT, _OUTPUT)
+        )
         self._initializers = {self._name(part): part for part in self._parts if part.number == _INITIALIZER}
 
     def close(self) -> None:
@@ -105,7 +108,23 @@ class UserGraph:
         turned = info.metadata.get("transposed") == "yes"
         return Site(name, info.dtype, info.shape, turned, self.opset, products and own and len(info.shape) == 2)
 
+    def replaceable(self, name: str) -> bool:
+        """Whether an initializer of the outer graph has this name."""
+        return name in self._initializers
+
+    def product_input(self, name: str) -> str | None:
+        """The value that the first plain product with the initializer `name` multiplies it with; None if none does."""
+        takers = self.uses.of_tensor(self.graph.tensors[name]) if name in self._initializers else []
+        return next((taker.inputs[0] for taker, index in takers if _is_product(taker, index)), None)
+
     # Writing.
+
+    def exposing(self, values: Iterable[str]) -> Message:
+        """The model with `values` among its outputs; weights that are in other files come into it."""
+        outputs = [field(_OUTPUT, field(1, value)) for value in values]
+        kept = [self._inlined(part) if part.number == _INITIALIZER else self._copied(part) for part in self._parts]
+        graph = joined(*kept, *outputs)
+        return joined(*(field(_GRAPH, graph) if p.number == _GRAPH else self._copied(p) for p in self._top))
 
     def rewritten(self, forms: Mapping[str, Form]) -> Message:
         """The model with the weights named (by initializer) in these forms."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,24 +28,32 @@ def version() -> str | None:
         return None
 
 
-def session(model: bytes | str) -> Any:
-    """A model, from its bytes or its file, on the CPU and computed as it is written."""
+def session(model: bytes | str, weights: Mapping[str, np.ndarray] = MappingProxyType({})) -> Any:
+    """A model, from its bytes or its file, on the CPU and computed as it is written; `weights` replace initializers."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in weights.items()}
+    for name, value in held.items():
+        options.add_initializer(name, value)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and said by whoever catches it
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises of a model that it does not run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kinds = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
+    return (*kinds, state.RuntimeException)
 
 
 def loads(path: Path) -> str | None:
     """Why onnxruntime does not load a model, in its words; None if it does."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    refusals = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented)
     try:
         session(str(path))
-    except (*refusals, state.RuntimeException) as error:
+    except refusals() as error:
         return str(error).partition("\n")[0]
     return None
 
