@@ -1,4 +1,4 @@
-"""The command line as a process of its own."""
+"""The command line, called within the tests or, where the process itself matters, as one of its own."""
 
 import contextlib
 import io
@@ -11,13 +11,24 @@ from types import SimpleNamespace
 from qinspect.cli import main
 
 
-def run(*arguments, **environment):
-    """The finished process `qinspect arguments`."""
+def process(*arguments, **environment):
+    """The finished process `qinspect arguments`; it takes a second to start."""
     return subprocess.run(
         [sys.executable, "-m", "qinspect", *map(str, arguments)],
         capture_output=True, text=True, encoding="utf-8", timeout=120,
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONIOENCODING": "utf-8", **environment},
     )  # fmt: skip
+
+
+def run(*arguments):
+    """What `process` gives, without a process of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def results(*arguments):
@@ -35,18 +46,3 @@ def failure(*arguments):
     assert done.stderr.startswith("qinspect: error: ")
     assert done.stderr.count("\n") == 1
     return done.stderr
-
-
-def call(*arguments):
-    """What `run` gives, without a process of its own, which takes a second to start."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([str(argument) for argument in arguments])
-    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
-
-
-def answer(*arguments):
-    """What `results` gives, without a process of its own."""
-    done = call(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)

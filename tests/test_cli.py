@@ -1,4 +1,4 @@
-"""The command line as a person or a script uses it: by subprocess, on files that reference libraries wrote."""
+"""The command line as a person or a script uses it, on files that reference libraries wrote."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from commandline import failure, results, run
+from commandline import failure, process, results, run
 from safetensors.numpy import load_file, save_file
 
 from qinspect.cli import main
@@ -96,7 +96,9 @@ def sqnr_db(w, decoded):
 
 
 def test_info_lists_every_tensor(model):
-    listed = results("info", model)
+    done = process("info", model, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = json.loads(done.stdout)
     assert list(listed) == ["path", "format", "metadata", "tensors"]
     assert listed["path"] == str(model)
     types = {"float32": "F32", "float16": "F16", "int64": "I64"}
@@ -174,9 +176,10 @@ def test_a_gain_without_bound_is_null_too(tmp_path):
     assert {finding["rule"]: finding["gain_db"] for finding in layer["findings"]}["clipped"] is None
 
 
-def test_the_table_is_worst_first_and_fits_the_terminal(model):
+def test_the_table_is_worst_first_and_fits_the_terminal(model, monkeypatch):
     for columns in (70, 100):
-        done = run("analyze", model, COLUMNS=str(columns))
+        monkeypatch.setenv("COLUMNS", str(columns))
+        done = run("analyze", model)
         assert done.returncode == 0
         assert max(map(len, done.stdout.splitlines())) <= columns
         names = [line.split()[0] for line in done.stdout.splitlines() if line.startswith(LAYERS)]
@@ -321,7 +324,7 @@ def test_what_cannot_be_opened_is_said_in_one_line(model, tmp_path):
     text.write_text("no checkpoint at all")
     assert "\x1b" not in failure("analyze", text)
     assert "weihgts" in failure("analyze", model, "--layers", "*.weihgts")
-    assert "nowhere.pt" in failure(tmp_path / "nowhere.pt")
+    assert "nowhere.pt" in process(tmp_path / "nowhere.pt").stderr
 
 
 def test_exports_that_cannot_be_written_leave_everything_as_it_was(model, tmp_path):
@@ -362,7 +365,7 @@ def test_version(capsys):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display")
 def test_without_a_display_the_window_says_so(model):
-    done = run(model, DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM="")
+    done = process(model, DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM="")
     assert done.returncode == 1
     assert "no display" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -376,7 +379,7 @@ def png_size(path):
 
 def test_a_screenshot_has_the_size_asked_for(model, tmp_path):
     out = tmp_path / "window.png"
-    done = run("screenshot", model, "-o", out, "--layer", "tail.weight", "--size", "1200x800", "--theme", "light")
+    done = process("screenshot", model, "-o", out, "--layer", "tail.weight", "--size", "1200x800", "--theme", "light")
     assert (done.returncode, done.stderr) == (0, "")
     assert png_size(out) == (1200, 800)
     assert "no.weight" in failure("screenshot", model, "-o", tmp_path / "x.png", "--layer", "no.weight")
@@ -387,14 +390,14 @@ def test_a_screenshot_has_the_size_asked_for(model, tmp_path):
 def test_a_screenshot_of_a_view(model, tmp_path):
     plain, layers = tmp_path / "plain.png", tmp_path / "layers.png"
     size = ("--size", "900x600")
-    assert run("screenshot", model, "-o", plain, *size).returncode == 0
-    assert run("screenshot", model, "-o", layers, *size, "--view", "layers").returncode == 0
+    assert process("screenshot", model, "-o", plain, *size).returncode == 0
+    assert process("screenshot", model, "-o", layers, *size, "--view", "layers").returncode == 0
     assert png_size(layers) == (900, 600)
     assert plain.read_bytes() != layers.read_bytes()
 
 
 def test_the_demo_runs_without_a_display(digits, tmp_path):
-    done = run("demo", "--output", tmp_path / "out")
+    done = process("demo", "--output", tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["digits.packed.safetensors", "digits.png"]
     for name in ("digits.packed.safetensors", "digits.png"):

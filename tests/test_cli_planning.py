@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from commandline import answer, call, results, run
+from commandline import results, run
 from safetensors.numpy import load_file, save_file
 
 from qinspect.cli import main
@@ -81,7 +81,7 @@ def test_a_sweep_has_every_combination_of_every_layer(model):
 
 
 def test_pareto_marks_are_those_of_the_figures(model):
-    points = answer("sweep", model, *GRID, "--layers", "lm_head*")["points"]
+    points = results("sweep", model, *GRID, "--layers", "lm_head*")["points"]
     best = {p["nbytes"]: p["rmse"] for p in points if p["pareto"]}
     for p in points:
         assert p["pareto"] or any(n <= p["nbytes"] and e <= p["rmse"] for n, e in best.items())
@@ -94,7 +94,7 @@ def test_a_table_for_a_spreadsheet(model):
     assert (done.returncode, done.stderr) == (0, "")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert list(rows[0]) == POINT_KEYS
-    points = answer("sweep", model, *GRID)["points"]
+    points = results("sweep", model, *GRID)["points"]
     assert len(rows) == len(points)
     assert json.loads(rows[5]["params"]) == points[5]["params"]
     assert float(rows[5]["bpw"]) == points[5]["bpw"]
@@ -102,7 +102,7 @@ def test_a_table_for_a_spreadsheet(model):
 
 def test_a_person_reads_what_suits_the_row(model):
     """Rows of 100: groups of 126 are one a row and cost nothing; 63 leave a last one of 37."""
-    done = call("sweep", model, "--layers", "lm_head.weight", "--scheme", "base11", "--group-size", "63,126,128")
+    done = run("sweep", model, "--layers", "lm_head.weight", "--scheme", "base11", "--group-size", "63,126,128")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert "lm_head.weight: 2 points" in lines[0]
@@ -110,7 +110,7 @@ def test_a_person_reads_what_suits_the_row(model):
     stored = 2 * (7 * 32 + 32)
     assert f"{stored / 100 - 32 / 9 - 32 / 63:.2f} bpw, last 37 of 63" in line
     assert "● " in done.stdout
-    together = call("sweep", model, "--scheme", "base11", "--group-size", "32,64")
+    together = run("sweep", model, "--scheme", "base11", "--group-size", "32,64")
     assert f"{len(LAYERS)} layers together: 2 points" in together.stdout
 
 
@@ -118,37 +118,37 @@ def test_a_sample_is_marked(tmp_path):
     rng = np.random.default_rng(0)
     save_file({"big.weight": rng.normal(size=(4096, 512)).astype(np.float32)}, tmp_path / "big.safetensors")
     grid = ("--scheme", "base11,symmetric", "--group-size", "128", "--bits", "4")
-    quick = answer("sweep", tmp_path / "big.safetensors", *grid, "--sample")
-    exact = answer("sweep", tmp_path / "big.safetensors", *grid)
+    quick = results("sweep", tmp_path / "big.safetensors", *grid, "--sample")
+    exact = results("sweep", tmp_path / "big.safetensors", *grid)
     assert (quick["sampled"], exact["sampled"]) == (True, False)
     for some, every in zip(quick["points"], exact["points"], strict=True):
         assert some["nbytes"] == every["nbytes"]
         assert some["sqnr_db"] != every["sqnr_db"]
         assert some["sqnr_db"] == pytest.approx(every["sqnr_db"], abs=0.05)
-    assert "≈ " in call("sweep", tmp_path / "big.safetensors", *grid, "--sample").stdout
+    assert "≈ " in run("sweep", tmp_path / "big.safetensors", *grid, "--sample").stdout
 
 
 def test_a_layer_that_cannot_be_swept_is_told_and_the_rest_goes_on(tmp_path):
     w = {"good.weight": weights()["lm_head.weight"], "bad.weight": np.full((8, 8), np.nan, np.float32)}
     save_file(w, tmp_path / "m.safetensors")
-    done = call("sweep", tmp_path / "m.safetensors", "--scheme", "base11", "--json")
+    done = run("sweep", tmp_path / "m.safetensors", "--scheme", "base11", "--json")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "bad.weight" in done.stderr
     found = json.loads(done.stdout)
     assert {p["layer"] for p in found["points"]} == {"good.weight"}
     assert [(s["layer"], s["scheme"]) for s in found["skipped"]] == [("bad.weight", None)]
-    assert call("plan", tmp_path / "m.safetensors", "--bpw", 5, "-o", tmp_path / "r.json").returncode == 1
+    assert run("plan", tmp_path / "m.safetensors", "--bpw", 5, "-o", tmp_path / "r.json").returncode == 1
     assert Recipe.load(tmp_path / "r.json").scheme_for(TensorInfo("bad.weight", (8, 8), "F32", 0)) is None
 
 
 def test_a_packed_file_is_swept_too(model, tmp_path):
     packed = tmp_path / "packed.safetensors"
-    answer("export", model, "--to", "safetensors", "--scheme", "symmetric", "--bits", 8, "-o", packed)
+    results("export", model, "--to", "safetensors", "--scheme", "symmetric", "--bits", 8, "-o", packed)
     grid = ("--scheme", "base11", "--group-size", 32, "--layers", "lm_head*")
-    (alone,) = answer("sweep", packed, *grid)["points"]
-    (against,) = answer("sweep", packed, *grid, "--reference", model)["points"]
-    (original,) = answer("sweep", model, *grid)["points"]
+    (alone,) = results("sweep", packed, *grid)["points"]
+    (against,) = results("sweep", packed, *grid, "--reference", model)["points"]
+    (original,) = results("sweep", model, *grid)["points"]
     assert against["sqnr_db"] == original["sqnr_db"]
     w = decoded(make_scheme("symmetric"), weights()["lm_head.weight"])
     scheme = make_scheme("base11", group_size=32)
@@ -156,7 +156,7 @@ def test_a_packed_file_is_swept_too(model, tmp_path):
 
 
 def plan(model, out, *arguments):
-    found = answer("plan", model, "-o", out, *arguments)
+    found = results("plan", model, "-o", out, *arguments)
     assert json.loads(out.read_text()) == found["recipe"]
     return found
 
@@ -167,12 +167,12 @@ def test_a_plan_keeps_its_limit_and_is_exported_unchanged(model, tmp_path, limit
     recipe, out = tmp_path / "r.json", tmp_path / "out.safetensors"
     found = plan(model, recipe, *flags, "--scheme", "base11,symmetric,normal_float")
     assert len({p["scheme"] + str(p["params"]) for p in found["layers"]}) > 1
-    exported = answer("export", model, "--to", "safetensors", "--recipe", recipe, "-o", out)
+    exported = results("export", model, "--to", "safetensors", "--recipe", recipe, "-o", out)
     schemes = {t["name"]: t["scheme"] for t in exported["tensors"] if t["scheme"]}
     assert schemes == {p["layer"]: {"scheme": p["scheme"], **p["params"]} for p in found["layers"]}
     assert sum(t["nbytes"] for t in exported["tensors"]) == found["total"]["nbytes"]
     unpacked = tmp_path / "unpacked.safetensors"
-    assert call("unpack", out, "-o", unpacked).returncode == 0
+    assert run("unpack", out, "-o", unpacked).returncode == 0
     restored = load_file(unpacked)
     sqnr = sqnr_db([(weights()[name], restored[name]) for name in LAYERS])
     assert found["total"]["sqnr_db"] == pytest.approx(sqnr, abs=1e-3)
@@ -183,7 +183,7 @@ def test_a_plan_keeps_its_limit_and_is_exported_unchanged(model, tmp_path, limit
 
 
 def test_a_plan_beats_one_scheme_for_all_at_its_size(model, tmp_path):
-    points = answer("sweep", model, *GRID)["points"]
+    points = results("sweep", model, *GRID)["points"]
     for size in (32, 64):
         same = [p for p in points if p["scheme"] == "base11" and p["params"]["group_size"] == size]
         noise = sum(p["rmse"] ** 2 * weights()[p["layer"]].size for p in same)
@@ -206,7 +206,7 @@ def test_locks_ties_and_weights(model, tmp_path):
             schemes[f"model.layers.{block}.self_attn.q_proj.weight"]
             == schemes[f"model.layers.{block}.self_attn.k_proj.weight"]
         )
-    up = answer("sweep", model, *GRID, "--layers", "model.layers.1.mlp*")["points"]
+    up = results("sweep", model, *GRID, "--layers", "model.layers.1.mlp*")["points"]
     chosen = next(p for p in found["layers"] if p["layer"] == "model.layers.1.mlp.up_proj.weight")
     assert chosen["rmse"] == min(p["rmse"] for p in up)
 
@@ -214,16 +214,16 @@ def test_locks_ties_and_weights(model, tmp_path):
 def test_a_recipe_can_be_analysed(model, tmp_path):
     recipe = tmp_path / "r.json"
     found = plan(model, recipe, "--bpw", 4, *GRID)
-    analysed = answer("analyze", model, "--recipe", recipe)
+    analysed = results("analyze", model, "--recipe", recipe)
     assert (analysed["scheme"], analysed["recipe"]) == (None, found["recipe"])
     assert {x["name"]: x["sqnr_db"] for x in analysed["layers"]} == {p["layer"]: p["sqnr_db"] for p in found["layers"]}
     assert {x["name"]: x["scheme"] for x in analysed["layers"]} == {
         p["layer"]: {"scheme": p["scheme"], **p["params"]} for p in found["layers"]
     }
     assert analysed["total"]["sqnr_db"] == pytest.approx(found["total"]["sqnr_db"])
-    (head,) = answer("analyze", model, "--recipe", recipe, "--layers", "lm_head*")["layers"]
+    (head,) = results("analyze", model, "--recipe", recipe, "--layers", "lm_head*")["layers"]
     assert head["name"] == "lm_head.weight"
-    assert "by the recipe" in call("analyze", model, "--recipe", recipe).stdout
+    assert "by the recipe" in run("analyze", model, "--recipe", recipe).stdout
 
 
 def test_llama_quantize_is_told_what_it_knows(model, tmp_path):
@@ -237,7 +237,7 @@ def test_llama_quantize_is_told_what_it_knows(model, tmp_path):
 
 
 def refusal(*arguments):
-    done = call(*arguments)
+    done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     return done.stderr
 
@@ -303,9 +303,9 @@ def test_two_files_are_compared(model, tmp_path):
 
 def test_a_packed_file_is_compared_with_its_originals(model, tmp_path):
     packed = tmp_path / "packed.safetensors"
-    answer("export", model, "--to", "safetensors", "--scheme", "base11", "-o", packed)
-    found = answer("compare", model, packed)
-    analysed = {x["name"]: x["sqnr_db"] for x in answer("analyze", model)["layers"]}
+    results("export", model, "--to", "safetensors", "--scheme", "base11", "-o", packed)
+    found = results("compare", model, packed)
+    analysed = {x["name"]: x["sqnr_db"] for x in results("analyze", model)["layers"]}
     compared = {x["name"]: x["sqnr_db"] for x in found["layers"] if not x["exact"]}
     assert compared == pytest.approx(analysed)
     assert found["total"]["other_nbytes"] < found["total"]["nbytes"]
@@ -313,7 +313,7 @@ def test_a_packed_file_is_compared_with_its_originals(model, tmp_path):
 
 def test_files_without_anything_in_common(model, tmp_path):
     save_file({"x": np.ones(3, np.float32)}, tmp_path / "x.safetensors")
-    done = call("compare", model, tmp_path / "x.safetensors")
+    done = run("compare", model, tmp_path / "x.safetensors")
     assert done.returncode == 1
     assert "has its like" in done.stderr
 
@@ -322,7 +322,7 @@ def test_weights_that_cannot_be_compared(model, tmp_path):
     other = weights()
     other["lm_head.weight"][0, 0] = np.inf
     save_file(other, tmp_path / "x.safetensors")
-    done = call("compare", model, tmp_path / "x.safetensors")
+    done = run("compare", model, tmp_path / "x.safetensors")
     assert done.returncode == 1
     assert "lm_head.weight: 1 of its weights" in done.stderr
     assert "error" in done.stdout

@@ -1,12 +1,11 @@
 """Outputs before and after quantization, against products and networks computed here."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from commandline import run
 from safetensors.numpy import save_file
 
 import qinspect
@@ -168,25 +167,20 @@ def test_without_inputs_it_says_where_to_name_them(tmp_path, tensors):
         evaluate(checkpoint, Recipe.of(INT4))
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "qinspect", "evaluate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_the_command(digits, tmp_path):
-    done = run(digits, "--scheme", "symmetric", "--bits", 2, "--json")
+    done = run("evaluate", digits, "--scheme", "symmetric", "--bits", 2, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     with qinspect.open_checkpoint(digits) as checkpoint:
         assert found == evaluate(checkpoint, Recipe.of(make_scheme("symmetric", bits=2))).to_json()
     rows = np.load(digits.with_suffix(".test.npz"))
     np.savez(tmp_path / "ten.npz", x=rows["x"][:10])
-    done = run(digits, "--data", tmp_path / "ten.npz")
+    done = run("evaluate", digits, "--data", tmp_path / "ten.npz")
     assert "10 inputs: the network's outputs differ by" in done.stdout
     assert "labels" not in done.stdout
     errors = [float(line.split()[-2]) for line in done.stdout.splitlines() if ".weight" in line]
     assert len(errors) == 5
     assert errors == sorted(errors, reverse=True)
-    failed = run(digits, "--data", tmp_path / "none.npz")
+    failed = run("evaluate", digits, "--data", tmp_path / "none.npz")
     assert failed.returncode == 1
     assert "none.npz" in failed.stderr

@@ -3,7 +3,7 @@
 import gguf
 import numpy as np
 import pytest
-from commandline import answer, call
+from commandline import results, run
 from safetensors.numpy import load_file, save_file
 
 from qinspect.formats.open import open_checkpoint
@@ -37,10 +37,10 @@ def weighted(w, decoded, energy):
 
 def test_the_error_that_counts_is_less_and_shown(folder):
     model, file = folder / "model.safetensors", folder / "energies.npz"
-    plain = {one["name"]: one for one in answer("analyze", model, *LEAST)["layers"]}
-    heeded = {one["name"]: one for one in answer("analyze", model, *LEAST, "--importance", file)["layers"]}
+    plain = {one["name"]: one for one in results("analyze", model, *LEAST)["layers"]}
+    heeded = {one["name"]: one for one in results("analyze", model, *LEAST, "--importance", file)["layers"]}
     for out, more in (("plain", ()), ("heeded", ("--importance", file))):
-        answer("export", model, "--to", "fp32", *LEAST, *more, "-o", folder / out)
+        results("export", model, "--to", "fp32", *LEAST, *more, "-o", folder / out)
     original, decoded = load_file(model), {out: load_file(folder / out) for out in ("plain", "heeded")}
     for name, energy in energies(folder).items():
         before, after = (
@@ -50,16 +50,16 @@ def test_the_error_that_counts_is_less_and_shown(folder):
         assert heeded[f"{name}.weight"]["weighted_sqnr_db"] == pytest.approx(after, abs=1e-3)
         assert heeded[f"{name}.weight"]["sqnr_db"] < plain[f"{name}.weight"]["sqnr_db"]
         assert "weighted_sqnr_db" not in plain[f"{name}.weight"]
-    shown = call("analyze", model, *LEAST, "--importance", file).stdout
+    shown = run("analyze", model, *LEAST, "--importance", file).stdout
     assert "weighted dB" in shown.splitlines()[0]
     assert f"{heeded['a.weight']['weighted_sqnr_db']:.2f}" in shown
 
 
 def test_verify_needs_the_same_importance(folder):
     model, file, out = folder / "model.safetensors", folder / "energies.npz", folder / "packed.safetensors"
-    answer("export", model, "--to", "safetensors", *LEAST, "--importance", file, "-o", out)
-    assert call("verify", out, "--against", model, "--importance", file).returncode == 0
-    without = call("verify", out, "--against", model)
+    results("export", model, "--to", "safetensors", *LEAST, "--importance", file, "-o", out)
+    assert run("verify", out, "--against", model, "--importance", file).returncode == 0
+    without = run("verify", out, "--against", model)
     assert without.returncode == 1
     assert "codes differ" in without.stderr
 
@@ -79,14 +79,14 @@ def test_an_imatrix_of_llama_cpp(folder):
     for name, energy in energies(folder).items():
         assert read.vectors[f"{name}.weight"] == pytest.approx(energy, rel=1e-6)
     model = folder / "model.safetensors"
-    both = [answer("analyze", model, *LEAST, "--importance", folder / f) for f in ("imatrix.gguf", "energies.npz")]
+    both = [results("analyze", model, *LEAST, "--importance", folder / f) for f in ("imatrix.gguf", "energies.npz")]
     dbs = [[one["weighted_sqnr_db"] for one in found["layers"]] for found in both]
     assert dbs[0] == pytest.approx(dbs[1], abs=1e-3)
 
 
 def test_layers_without_a_vector_are_named_and_calibrated_as_usual(folder, tmp_path):
     np.savez(tmp_path / "some.npz", a=energies(folder)["a"])
-    done = call("analyze", folder / "model.safetensors", *LEAST, "--importance", tmp_path / "some.npz", "--json")
+    done = run("analyze", folder / "model.safetensors", *LEAST, "--importance", tmp_path / "some.npz", "--json")
     assert done.returncode == 0
     assert "some.npz: has no vector of b.weight; there all input channels count alike" in done.stderr
 
@@ -108,7 +108,7 @@ def test_mistakes_are_one_sentence(folder, tmp_path, vectors, scheme, told):
     np.savez(tmp_path / "wrong.npz", **vectors)
     model = folder / "model.safetensors"
     for verb in (("analyze", model), ("export", model, "--to", "safetensors", "-o", tmp_path / "out")):
-        done = call(*verb, *scheme, "--importance", tmp_path / "wrong.npz")
+        done = run(*verb, *scheme, "--importance", tmp_path / "wrong.npz")
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
         assert told in done.stderr
@@ -129,7 +129,7 @@ def test_a_recipe_may_heed_it_in_some_layers(folder, tmp_path):
     )
     model, out = folder / "model.safetensors", tmp_path / "packed.safetensors"
     more = ("--importance", folder / "energies.npz")
-    answer("export", model, "--to", "safetensors", "--recipe", recipe, *more, "-o", out)
+    results("export", model, "--to", "safetensors", "--recipe", recipe, *more, "-o", out)
     with open_checkpoint(out) as packed, open_checkpoint(model) as original:
         scheme = packed.load("a.weight").scheme
         expected = scheme.quantize(original.load("a.weight"), importance=energies(folder)["a"])

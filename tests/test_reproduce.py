@@ -2,25 +2,19 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from commandline import run
 
 from qinspect.reproduce import RECIPES
 
 NAMES = ["symmetric", "asymmetric", "per-channel", "bit-depth", "calibration", "matmul", "sentinel", "base11"]
 
 
-def run(*arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "qinspect", "reproduce", *arguments],
-        capture_output=True, text=True, encoding="utf-8", timeout=120, env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
-    assert done.stderr == ""
-    assert done.returncode == 0
+def reproduce(*arguments):
+    done = run("reproduce", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
@@ -133,7 +127,7 @@ def test_base11_words_are_what_their_digits_make():
 
 
 def test_the_command_prints_all():
-    out = run()
+    out = reproduce()
     at = [out.index(RECIPES[name]().title) for name in NAMES]
     assert at == sorted(at)
     assert "−31.02 … 30.25  0.244221" in out
@@ -142,7 +136,7 @@ def test_the_command_prints_all():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_by_one(name):
-    one = json.loads(run(name, "--json"))["demonstrations"]
+    one = json.loads(reproduce(name, "--json"))["demonstrations"]
     assert [list(entry) for entry in one] == [["name", "title", "inputs", "tables", "lesson"]]
     assert one[0]["name"] == name
     assert one[0]["inputs"].startswith("torch.manual_seed(42); ")
@@ -153,7 +147,7 @@ def test_one_by_one(name):
 
 
 def test_json_holds_numbers():
-    (entry,) = json.loads(run("symmetric", "--json"))["demonstrations"]
+    (entry,) = json.loads(reproduce("symmetric", "--json"))["demonstrations"]
     row = entry["tables"][0]["rows"][0]
     assert row["scheme"] == "symmetric 8-bit"
     assert row["scale"] == pytest.approx(0.244221, abs=5e-7)
@@ -164,8 +158,6 @@ def test_json_holds_numbers():
 
 
 def test_an_unknown_recipe_is_wrong_usage():
-    done = subprocess.run(
-        [sys.executable, "-m", "qinspect", "reproduce", "base12"], capture_output=True, text=True, timeout=60
-    )
+    done = run("reproduce", "base12")
     assert done.returncode == 2
     assert "base11" in done.stderr

@@ -43,11 +43,16 @@ def least_error(scheme: Scheme, sample: Sample, low: np.ndarray, high: np.ndarra
 
 def _move_ends(best: _Best, lowest: np.ndarray, highest: np.ndarray) -> None:
     for step in (*STEPS[1:], *STEPS[1:]):
-        for sign in (-1, 1):
-            move = np.float32(sign * step) * (best.high - best.low)
-            best.take(np.clip(best.low + move, lowest, best.high), best.high)
-            move = np.float32(sign * step) * (best.high - best.low)
-            best.take(best.low, np.clip(best.high + move, best.low, highest))
+        for part in (np.float32(-step), np.float32(step)):
+            best.take(np.clip(_moved(best.low, part, best), lowest, best.high), best.high)
+            best.take(best.low, np.clip(_moved(best.high, part, best), best.low, highest))
+
+
+def _moved(end: np.ndarray, part: np.float32, best: _Best) -> np.ndarray:
+    """An end moved by a part of its range; infinite where float32 ends, which the clipping that follows undoes."""
+    with np.errstate(over="ignore"):
+        moved: np.ndarray = end + part * (best.high - best.low)
+    return moved
 
 
 class _Best:

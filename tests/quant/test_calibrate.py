@@ -193,3 +193,10 @@ class TestImportance:
     def test_what_does_not_fit(self, w, importance, message):
         with pytest.raises(SchemeError, match=message):
             make_scheme("base11").quantize(w, importance=importance)
+
+
+def test_the_largest_weights_have_room_to_search_in():
+    """Of two weights, four levels keep both: half a step beside the end of float32 nothing is lost."""
+    w = np.array([0, 3.0247322e38], np.float32)
+    scheme = make_scheme("asymmetric", bits=2, granularity="tensor", param_dtype="float32", calibration="mse_ends")
+    assert scheme.dequantize(scheme.quantize(w)) == pytest.approx(w, rel=1e-6)
