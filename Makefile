@@ -10,7 +10,7 @@ run: setup
 	$(BIN)/python -m qinspect demo
 
 test: setup .venv/encoder
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/packages
 	$(BIN)/ruff check
