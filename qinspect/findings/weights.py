@@ -21,7 +21,7 @@ def left_better(case: Case) -> Iterator[Finding]:
     """Norms, biases and tiny tensors hold few bytes and matter much."""
     size = math.prod(case.shape)
     vector = sum(side > 1 for side in case.shape) <= 1
-    if size < 2 or case.low == case.high or not (vector or size < TINY):
+    if size < 2 or case.low == case.high or case.scheme.decode_only or not (vector or size < TINY):
         return
     saved = 4 * size - case.metrics.nbytes
     what = "A vector, as biases and norms are" if vector else f"A tensor of {size:,} weights"

@@ -14,7 +14,7 @@ from qinspect.gui.axes import nice_step, number, plain, room_for, small_font, st
 from qinspect.gui.colours import Norm, Spread, sampled
 from qinspect.gui.theme import DARK, Theme
 
-NUMBERS, SHAPE = 50, 22
+NUMBERS, SHAPE = 58, 22
 """Pixels for the strip of colours with its numbers, and for the distribution beside it."""
 
 SHAPE_BINS = 48

@@ -31,6 +31,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from qinspect import figures as fmt
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.layer_cells import Cells, Rows
 from qinspect.gui.layer_model import LayerModel
@@ -224,7 +225,7 @@ class LayerTable(QWidget):
         if self._picked is not None:
             self.select(self._picked)
         shown, everything = len(self.model.passing), self.model.total
-        self._count.setText(f"{everything} tensors" if shown == everything else f"{shown} of {everything} tensors")
+        self._count.setText(("" if shown == everything else f"{shown} of ") + fmt.counted(everything, "tensor"))
 
     # Blocks.
 

@@ -1,4 +1,4 @@
-"""Long names of layers in narrow columns: leading words shrink to a letter, so that numbers and endings stay."""
+"""Long names of layers in narrow columns: leading words shrink to a letter, so that numbers and what it is stay."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ class NameDelegate(QStyledItemDelegate):
 
 
 def shortened(name: str, room: int, width: Callable[[str], int]) -> str:
-    """`encoder.layer.1.output` as `e.l.1.output`, or as far as is needed to be at most `room` wide."""
+    """`encoder.layer.1.output.weight` as `e.l.1.output.w`, or as far as is needed to be at most `room` wide.
+
+    The word before the last tells most, and stays.
+    """
     words = name.split(".")
-    for at, word in enumerate(words[:-1]):
+    for at in (*range(len(words) - 2), *([-1] if len(words) > 1 else ())):
         if width(name) <= room:
             break
-        if not word.isdecimal():
-            words[at] = word[:1]
+        if not words[at].isdecimal():
+            words[at] = words[at][:1]
             name = ".".join(words)
     return name

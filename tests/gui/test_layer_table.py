@@ -42,10 +42,11 @@ def table(qtbot):
         (99, "encoder.layer.10.output.weight"),
         (24, "e.layer.10.output.weight"),
         (23, "e.l.10.output.weight"),
-        (5, "e.l.10.o.weight"),
+        (16, "e.l.10.output.w"),
+        (5, "e.l.10.output.w"),
     ],
 )
-def test_names_shrink_from_the_left_and_keep_numbers_and_the_ending(room, expected):
+def test_names_shrink_from_the_left_and_keep_numbers_and_what_it_is(room, expected):
     assert shortened("encoder.layer.10.output.weight", room, len) == expected
 
 
