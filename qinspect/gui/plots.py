@@ -65,6 +65,8 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self._pressed: QPointF | None = None
         self.box = self.plotItem.vb
         self.plotItem.hideButtons()
+        menu = self.plotItem.ctrlMenu  # never shown, but made all the same; without a parent it would outlive the plot
+        menu.setParent(self, menu.windowFlags())
         self.plotItem.layout.setContentsMargins(0, TOP, RIGHT, BOTTOM)
         self.box.disableAutoRange()
         self.box.setMouseEnabled(*zooms)

@@ -82,7 +82,9 @@ def system_theme() -> Theme:
 def apply(app: QApplication, theme: Theme) -> None:
     """Give the whole application this theme's palette and style sheet."""
     app.setPalette(_palette(theme))
-    app.setStyleSheet(_style(theme))
+    style = _style(theme)
+    if style != app.styleSheet():  # to set it polishes every widget anew
+        app.setStyleSheet(style)
 
 
 def _palette(theme: Theme) -> QPalette:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from safetensors.numpy import save_file
+
+from qinspect.gui.main_window import MainWindow
 
 CYCLES = int(os.environ.get("QINSPECT_CYCLES", "6"))
 """200 where there is time: `QINSPECT_CYCLES=200 pytest tests/gui/test_cycles.py`."""
@@ -70,3 +73,15 @@ def test_every_odd_layer_is_shown_or_told_in_every_tab(window, settle, files):
             settle(window)
             assert not window.grab().isNull()
         assert window.controller.info.name == name
+
+
+def test_a_closed_window_leaves_no_widget(qapp, settings):
+    before = len(qapp.allWidgets())
+    window = MainWindow(settings)
+    window.show()
+    window.build_views()
+    assert len(qapp.allWidgets()) > before + 500
+    window.close()
+    window.deleteLater()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert len(qapp.allWidgets()) <= before

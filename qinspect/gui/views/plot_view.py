@@ -87,7 +87,7 @@ class PlotView(View):
         self.foot = QHBoxLayout()
         self.foot.setContentsMargins(6, 0, 6, 0)
         self.foot.addWidget(self.readout)
-        self._to_group = QToolButton()
+        self._to_group = QToolButton(self)
         self._to_group.setText("group ▸")
         self._to_group.setFont(small_font())
         self._to_group.setFixedHeight(18)
@@ -95,8 +95,7 @@ class PlotView(View):
         self._to_group.setToolTip("Show the weights and bytes of the selected group (Return)")
         self._to_group.clicked.connect(lambda: self.linked.open(GROUP))
         self._to_group.hide()
-        if self.name != GROUP:
-            self.foot.addWidget(self._to_group)
+        self.foot.addWidget(self._to_group)
         self.column.addLayout(self.foot)
         self._pages = QStackedLayout(self)
         self._pages.setContentsMargins(0, 0, 0, 0)
@@ -448,7 +447,7 @@ class PlotView(View):
             self.linked.select(spot)
 
     def _on_pinned(self, spot: Spot | None) -> None:
-        self._to_group.setVisible(spot is not None)
+        self._to_group.setVisible(spot is not None and self.name != GROUP)
         if self.inspection is not None and self.isVisible():
             self.show_pin(spot)
 
