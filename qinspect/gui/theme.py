@@ -33,6 +33,7 @@ class Theme:
     weights: str
     decoded: str
     error: str
+    other: str
     level: str
     good: str
     warning: str
@@ -44,7 +45,7 @@ DARK = Theme(
     name="dark",
     window="#14171c", panel="#1a1e25", raised="#232932", line="#2f3641", text="#e4e8ee", muted="#98a3b3",
     accent="#5b9df0", on_accent="#0c1118", selection="#25405e", plot="#14171c", grid="#262c36",
-    weights="#5b9df0", decoded="#f2a65a", error="#e86a8a", level="#7d8899",
+    weights="#5b9df0", decoded="#f2a65a", error="#e86a8a", other="#4fc3b0", level="#7d8899",
     good="#5fbf8a", warning="#e9b44c", bad="#ef6f6c", unused="#4a5361",
 )  # fmt: skip
 
@@ -52,7 +53,7 @@ LIGHT = Theme(
     name="light",
     window="#eef0f3", panel="#f8f9fb", raised="#ffffff", line="#d3d8e0", text="#1b222c", muted="#5b6676",
     accent="#2467c4", on_accent="#ffffff", selection="#cfe0f7", plot="#ffffff", grid="#e6e9ee",
-    weights="#3c7bd0", decoded="#c8620a", error="#c22f58", level="#7f8896",
+    weights="#3c7bd0", decoded="#c8620a", error="#c22f58", other="#0b8276", level="#7f8896",
     good="#1e8a55", warning="#a66d00", bad="#c53a36", unused="#b7bfca",
 )  # fmt: skip
 

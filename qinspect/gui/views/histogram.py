@@ -14,12 +14,15 @@ from PySide6.QtWidgets import QWidget
 from qinspect import analysis
 from qinspect.analysis import CodeCounts, ErrorCounts, Histogram, WeightCounts
 from qinspect.gui.axes import Axis, beside, number, short
+from qinspect.gui.comparing import Side
+from qinspect.gui.histogram_pairs import AXES, CODE, ERROR, STEPS, WEIGHT, apart, joined, joint_limits
 from qinspect.gui.linked import Spot
 from qinspect.gui.plots import Plot, translucent
-from qinspect.gui.theme import Theme
+from qinspect.gui.probe import Probe
 from qinspect.gui.views.plot_view import PlotView, choice, toggle
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
+from qinspect.versus import Versus
 
 MOST_LEVELS = 64
 LEVEL_PIXELS = 4
@@ -37,8 +40,6 @@ DEEPEST = 256
 EMPTY = 0.6
 """Where a count of zero lies on a logarithmic axis."""
 
-WEIGHT, CODE, ERROR, STEPS = range(4)
-AXES = ("weight", "code units", "error", "error in steps")
 LAYER, ROW, GROUP = range(3)
 SCOPES = ("layer", "row", "group")
 BINS = ("auto", "32", "64", "128", "256", "512")
@@ -70,6 +71,7 @@ class HistogramView(PlotView):
             "original": pg.PlotCurveItem([0, 1], [0], stepMode="center", fillLevel=0),
             "error": pg.PlotCurveItem([0, 1], [0], stepMode="center", fillLevel=0),
             "decoded": pg.PlotCurveItem([0, 1], [0], stepMode="center"),
+            "b": pg.PlotCurveItem([0, 1], [0], stepMode="center"),
         }
         for item in (self._levels, *self._curves.values()):
             plot.addItem(item)
@@ -165,13 +167,52 @@ class HistogramView(PlotView):
 
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """The curves, the levels, and what lies beyond the axis."""
-        axis = self._unit
-        self._scope.setEnabled(True)
+        self._log.setEnabled(True)
         self._at = self._scope_now()
-        shown = self._whole = self._counted()
+        self._draw_whole(inspection, self._counted(), keep)
+        assert self._whole is not None
+        return self._sentence(inspection, self._whole)
+
+    def draw_versus(self, versus: Versus, side: Side, keep: bool) -> str:
+        """What both decode to over the same bins, or the counts of A less those of B."""
+        self._log.setEnabled(side != Side.DIFFERENCE)
+        self._at = self._scope_now()
+        a, b = self._counted_both(versus)
+        self._draw_whole(versus.a, joined(a, b, subtract=side == Side.DIFFERENCE), keep)
+        return apart(a, b)
+
+    def versus_questions(self, versus: Versus) -> list[tuple[Inspection, analysis.Question]]:
+        """Of both sides over the same axis; rows are counted when they are drawn."""
+        if self._scope.currentIndex() != LAYER:
+            return []
+        question = self._joint(versus)
+        return [(versus.a, question), (versus.b, question)]
+
+    def _joint(self, versus: Versus, **part: object) -> WeightCounts | CodeCounts | ErrorCounts:
+        """The question of both sides."""
+        axis = self._axis_of(versus.a) if versus.b.weights is not None else self._axis_of(versus.b)
+        return self._question(axis, limits=joint_limits(versus, axis), **part)
+
+    def _counted_both(self, versus: Versus) -> tuple[Histogram, Histogram]:
+        rows, cols = self._at.rows, self._at.cols
+        if rows is None:
+            question = self._joint(versus)
+            return versus.a.answers[question], versus.b.answers[question]
+        assert self.probe is not None
+        number = Probe(versus.b).index(self.probe.number(rows[0]))
+        found = []
+        for side, row in ((versus.a, rows[0]), (versus.b, number)):
+            question = self._joint(versus, rows=(row, row + 1), cols=cols)
+            found.append(analysis.answer(side.subject, [question])[question])
+        return found[0], found[1]
+
+    def _draw_whole(self, inspection: Inspection, shown: Histogram, keep: bool) -> None:
+        axis = self._unit
+        self._whole = shown
         low, high = _range(shown)
         self.plot.bottom.describe(AXES[axis])
-        self.plot.left.describe("count", short, integer=True, decades=self._log.isChecked())
+        name = "count, A − B" if self._subtracted else "count"
+        self.plot.left.describe(name, short, integer=True, decades=self._logarithmic)
         content = QRectF(low, 0, high - low, 1)
         drawn_as = (axis, self._at.rows, self._at.cols, inspection.scheme.code_range if axis == CODE else None)
         keep = keep and drawn_as == self._drawn_as
@@ -182,7 +223,6 @@ class HistogramView(PlotView):
         if self._range.isChecked() and not keep:
             self._place_region()
         self._draw_range()
-        return self._sentence(inspection, shown)
 
     def _on_ranged(self) -> None:
         if self.inspection is not None and self._whole is not None:
@@ -195,7 +235,7 @@ class HistogramView(PlotView):
         whole, (low, high) = self._whole, self.plot.box.viewRange()[0]
         assert whole is not None
         all_bins = (high - low) / (whole.edges[-1] - whole.edges[0]) * analysis.BINS
-        if self._at.rows is not None or all_bins >= self.plot.area.width() / 2:
+        if self._at.rows is not None or self.versus is not None or all_bins >= self.plot.area.width() / 2:
             return
         fine = self._finer()
         if fine is None:
@@ -211,7 +251,7 @@ class HistogramView(PlotView):
 
     def _finer(self) -> Histogram | None:
         """A finer histogram that covers what is in view, if there is one."""
-        if self._fine is None or self.inspection is None or self._at.rows is not None:
+        if self._fine is None or self.inspection is None or self._at.rows is not None or self.versus is not None:
             return None
         found: Histogram | None = self.inspection.answers.get(self._fine)
         low, high = self.plot.box.viewRange()[0]
@@ -247,30 +287,48 @@ class HistogramView(PlotView):
 
     def _height(self, counts: np.ndarray) -> np.ndarray:
         heights: np.ndarray = counts.astype(np.float64)
-        return np.log10(np.maximum(heights, EMPTY)) if self._log.isChecked() else heights
+        return np.log10(np.maximum(heights, EMPTY)) if self._logarithmic else heights
+
+    @property
+    def _logarithmic(self) -> bool:
+        """Differences have signs, and no logarithm."""
+        return self._log.isChecked() and not self._subtracted
+
+    @property
+    def _subtracted(self) -> bool:
+        """Whether A − B is drawn."""
+        return self.versus is not None and self.side == Side.DIFFERENCE
 
     def _heights(self, shown: Histogram) -> tuple[float, float]:
         """Floor and top of the axis: where no weight, and where the fullest bin lies."""
+        if self._subtracted:
+            counts = np.concatenate(list(shown.counts.values()))
+            low, high = min(0, int(counts.min())), max(1, int(counts.max()))
+            return low - 0.04 * (high - low), high + 0.04 * (high - low)
         fullest = max(1, *(int(counts.max()) for name, counts in shown.counts.items() if self._is_main(name)))
         floor, top = self._height(np.array([0, fullest]))
         return float(floor), float(top + 0.04 * (top - floor))
 
     def _is_main(self, name: str) -> bool:
         """Whether the axis is for these counts: errors beside weights may stand out above it."""
-        return name != "error" or self._log.isChecked() or self._unit in (ERROR, STEPS)
+        return name != "error" or self._logarithmic or self._unit in (ERROR, STEPS)
 
     def _draw_curves(self, shown: Histogram, floor: float) -> None:
-        theme: Theme = self.plot.theme
         main = next(iter(shown.counts))
         for name, curve in self._curves.items():
             curve.setVisible(name in shown.counts)
             if name in shown.counts:
-                colour = {"original": theme.weights, "decoded": theme.decoded, "error": theme.error}[name]
-                filled = name == main and name != "decoded"
+                colour = self._colour(name)
+                filled = name == main and (name != "decoded" or self._subtracted)
+                foot = 0.0 if self._subtracted else floor
                 curve.setData(
                     shown.edges, self._height(shown.counts[name]), pen=pg.mkPen(colour),
-                    fillLevel=floor if filled else None, brush=translucent(colour) if filled else None,
+                    fillLevel=foot if filled else None, brush=translucent(colour) if filled else None,
                 )  # fmt: skip
+
+    def _colour(self, name: str) -> str:
+        theme = self.plot.theme
+        return {"original": theme.weights, "decoded": theme.decoded, "error": theme.error, "b": theme.other}[name]
 
     def _occupied(self, shown: Histogram, content: QRectF) -> QRectF:
         """The part of the axis where anything lies: few of the codes may be used, few errors may be large."""
@@ -295,19 +353,27 @@ class HistogramView(PlotView):
         self._levels.setData(np.repeat(positions, 2), np.tile([floor, top], positions.size))
         self._levels.setPen(pg.mkPen(translucent(theme.level, 110)))
         assert self._shown is not None
-        entries = {
-            "original": ("original", theme.weights, "box"),
-            "decoded": ("decoded", theme.decoded, "line"),
-            "error": ("error", theme.error, "box" if len(self._shown.counts) == 1 else "line"),
-        }
-        self.plot.legend = [entries[name] for name in self._shown.counts]
+        names = self._names()
+        self.plot.legend = [
+            (names[name], self._colour(name), "box" if name == "original" or len(self._shown.counts) == 1 else "line")
+            for name in self._shown.counts
+        ]
         if positions.size:
             self.plot.legend.append(("level", theme.level, "mark"))
+
+    def _names(self) -> dict[str, str]:
+        """What the curves are called: with B beside it, what is decoded is A's."""
+        usual = {"original": "original", "decoded": "decoded", "error": "error"}
+        if self._subtracted:
+            return usual | {"decoded": "decoded, A − B", "error": "error, A − B"}
+        return usual if self.versus is None else usual | {"decoded": "A", "error": "A", "b": "B"}
 
     def _level_positions(self) -> tuple[np.ndarray, str]:
         inspection, none, axis = self.inspection, np.empty(0), self._unit
         assert inspection is not None
         q, counts = inspection.quantized, inspection.usage.counts
+        if self.versus is not None and self.versus.a.scheme != self.versus.b.scheme:
+            return none, "Levels are drawn of one side alone: choose A or B."
         if axis in (ERROR, STEPS):
             return none, "Plain rounding leaves errors of up to half a step." if axis == STEPS else ""
         if axis == CODE:
@@ -397,7 +463,8 @@ class HistogramView(PlotView):
         low, high = self.plot.box.viewRange()[0]
         first = max(0, int(np.searchsorted(shown.edges, low, "right")) - 1)
         last = min(shown.edges.size - 1, int(np.searchsorted(shown.edges, high, "left")))
-        names = {name: name.capitalize() for name in shown.counts}
+        titles = self._names()
+        names = {name: titles[name][:1].upper() + titles[name][1:] for name in shown.counts}
         ends = Column("from", "From", ".6g"), Column("to", "To", ".6g")
         columns = (*ends, *(Column(name, title, ",") for name, title in names.items()))
         edges = shown.edges[first : last + 1].tolist()
@@ -444,7 +511,8 @@ class HistogramView(PlotView):
         index = min(max(int((x - shown.edges[0]) / (shown.edges[1] - shown.edges[0])), 0), bins - 1)
         low, high = shown.edges[index : index + 2]
         text = f"{beside(low, high - low, 2)} … {beside(high, high - low, 2)}:  "
-        return text + ", ".join(f"{counts[index]:,} {name}" for name, counts in shown.counts.items())
+        names = self._names()
+        return text + ", ".join(f"{counts[index]:,} {names[name]}" for name, counts in shown.counts.items())
 
 
 def _codes(inspection: Inspection) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,17 +11,19 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtWidgets import QWidget
 
 from qinspect import analysis
-from qinspect.analysis import CodeMap, RowCodes
+from qinspect.analysis import CodeUsage, RowCodes
 from qinspect.gui.axes import Axis, number, plain, short
-from qinspect.gui.colours import Kind, Look
+from qinspect.gui.code_pieces import IN_ORDER, ORDERS, Bars, Pieces, bars, code_text, share, source_of, steps
+from qinspect.gui.colours import Kind, Look, limits
+from qinspect.gui.comparing import Side
 from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.plots import ZOOM_HINT, Plot, translucent
-from qinspect.gui.pooling import Crop, crop, pooled
-from qinspect.gui.probe import Probe
+from qinspect.gui.pooling import Source, pooled
 from qinspect.gui.views.plot_view import PlotView, choice, toggle
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
+from qinspect.versus import Versus
 
 STRIP = 10
 """Height in pixels of the strip below zero where unused codes are marked."""
@@ -31,32 +32,11 @@ LEAST_HEIGHT = 2
 """Height in pixels of the bar of a code that occurs at all."""
 
 
-@dataclass(frozen=True, eq=False)
-class Bars:
-    """Codes in view, `width` of them to a bar: left edges and shares in percent."""
-
-    width: int
-    left: np.ndarray
-    share: np.ndarray
-
-
-def bars(counts: np.ndarray, first: int, low: float, high: float, most: int) -> Bars:
-    """Bars of the codes from `low` to `high`, no more than `most`: a power of two of codes to each where needed."""
-    width = 1
-    while (high - low) / width > max(1, most):
-        width *= 2
-    start = max(0, int(np.floor(low - first)) // width * width)
-    stop = min(counts.size, int(np.ceil(high - first)) + 1)
-    stop = min(counts.size, -(-stop // width) * width)
-    starts = np.arange(start, max(stop, start + 1), width)
-    share = np.add.reduceat(counts[: max(stop, start + 1)], starts) * (100 / max(1, int(counts.sum())))
-    return Bars(width, starts + first - 0.5, share)
-
+SHARES, DIFFERENCES = Look("viridis", Kind.MAGNITUDE), Look("neutral", Kind.SIGNED)
+"""Colours of a map, and of A − B."""
 
 LAYER, ROWS, GROUPS = range(3)
 SCOPES = ("layer", "rows", "groups")
-IN_ORDER, FEWEST, LEAST_ENTROPY = range(3)
-ORDERS = ("in order", "fewest codes first", "least entropy first")
 
 
 class OccupancyView(PlotView):
@@ -68,12 +48,13 @@ class OccupancyView(PlotView):
 
     def __init__(self) -> None:
         self.plot = Plot(Axis("bottom", "code", integer=True), Axis("left", "share, %"), zooms=(True, False))
-        self.map = ImagePlot("code", "row", Look("viridis", Kind.MAGNITUDE))
+        self.map = ImagePlot("code", "row", SHARES)
         super().__init__(self.plot, self.map)
         self._used = pg.PlotCurveItem([0, 1], [0], stepMode="center", fillLevel=0)
         self._unused = pg.PlotCurveItem([0, 1], [0], stepMode="center", fillLevel=0)
         self._equal = pg.InfiniteLine(angle=0)
-        for item in (self._used, self._unused, self._equal):
+        self._other = pg.PlotCurveItem([0, 1], [0], stepMode="center")
+        for item in (self._used, self._unused, self._equal, self._other):
             self.plot.addItem(item)
         self._scope = choice("Scope", "Codes of the layer as bars, of every row or group as a map", *SCOPES)
         self._order = choice("Order", "The order of rows or groups in the map", *ORDERS)
@@ -83,6 +64,7 @@ class OccupancyView(PlotView):
         self._order.currentIndexChanged.connect(lambda _: self.redraw(keep=False))
         self._log.toggled.connect(lambda _: self.redraw())
         self._bars: Bars | None = None
+        self._gap = False
         self._codes = 0, 0
         self._pieces: Pieces | None = None
         self.plot.ranged.connect(self._on_ranged)
@@ -104,11 +86,29 @@ class OccupancyView(PlotView):
 
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """The bars, or the map."""
+        self._gap = False
+        self.map.show_over(None)
         if self._scope.currentIndex() == LAYER:
             self.choose(self.plot)
             return self._draw_layer(inspection, keep)
         self.choose(self.map)
         return self._draw_map(keep)
+
+    def draw_versus(self, versus: Versus, side: Side, keep: bool) -> str:
+        """Bars of A with those of B over them, or A − B; maps beside each other, or subtracted."""
+        same = versus.a.usage.counts.size == versus.b.usage.counts.size
+        if self._scope.currentIndex() != LAYER:
+            return self._draw_maps(versus, side, keep)
+        self.choose(self.plot)
+        self._gap = same and side == Side.DIFFERENCE
+        said = self._draw_layer(versus.a, keep)
+        others = versus.b.usage
+        if side == Side.SWIPE or not same:
+            end = "" if same else " Other codes have other shares: they are drawn beside each other."
+            return f"A: {said} B: {others.sentence}.{end * (side == Side.DIFFERENCE)}"
+        shares = [usage.counts / max(1, int(usage.counts.sum())) for usage in (versus.a.usage, others)]
+        low, high = limits(100 * (shares[0] - shares[1]))
+        return f"A − B: {number(low, 2)} … {number(high, 2)} percentage points of the weights a code."
 
     # Bars.
 
@@ -116,11 +116,18 @@ class OccupancyView(PlotView):
         """The bars, and the share that each code would have if all were used alike."""
         counts = inspection.usage.counts
         first = inspection.usage.first
-        content = QRectF(first - 0.5 - 0.01 * counts.size, 0, counts.size * 1.02, 1)
-        self.plot.left.describe("share, %", short if self._log.isChecked() else plain, decades=self._log.isChecked())
-        keep = keep and self._codes == (first, counts.size)
-        self._codes = first, counts.size
-        self.plot.set_content(content, least=(min(8, counts.size), 0), keep=keep)
+        last = first + counts.size
+        if self.versus is not None:
+            other = self.versus.b.usage
+            first, last = min(first, other.first), max(last, other.first + other.counts.size)
+        size = last - first
+        content = QRectF(first - 0.5 - 0.01 * size, 0, size * 1.02, 1)
+        self._log.setEnabled(not self._gap)
+        name = "share, A − B, %" if self._gap else "share, %"
+        self.plot.left.describe(name, short if self._logarithmic else plain, decades=self._logarithmic)
+        keep = keep and self._codes == (first, size)
+        self._codes = first, size
+        self.plot.set_content(content, least=(min(8, size), 0), keep=keep)
         self._draw_bars(inspection)
         return inspection.usage.sentence + "."
 
@@ -132,9 +139,19 @@ class OccupancyView(PlotView):
     def _draw_bars(self, inspection: Inspection) -> None:
         usage, theme = inspection.usage, self.plot.theme
         low, high = self.plot.box.viewRange()[0]
-        found = self._bars = bars(usage.counts, usage.first, low, high, int(self.plot.area.width()))
+        room = int(self.plot.area.width())
+        found = self._bars = bars(usage.counts, usage.first, low, high, room)
+        other = None if self.versus is None else self.versus.b.usage
+        beside = None if other is None else bars(other.counts, other.first, low, high, room)
+        self._other.setVisible(beside is not None and not self._gap)
+        if self._gap and beside is not None:
+            self._draw_gap(found, beside)
+            return
         equal = 100 * found.width / usage.counts.size
         floor, top = self._extent(found, equal)
+        if beside is not None:
+            other_floor, other_top = self._extent(beside, equal)
+            floor, top = min(floor, other_floor), max(top, other_top)
         strip = (top - floor) * STRIP / max(1.0, self.plot.area.height() - STRIP)
         self.plot.set_heights(floor - strip, top)
         used = found.share > 0
@@ -145,15 +162,36 @@ class OccupancyView(PlotView):
         self._unused.setData(edges, values, fillLevel=floor - 0.9 * strip, brush=pg.mkBrush(theme.unused), pen=None)
         self._equal.setPen(pg.mkPen(theme.level, style=Qt.PenStyle.DashLine))
         self._equal.setPos(float(self._height(np.array([equal]))[0]))
+        if beside is not None:
+            edges, values = np.append(beside.left, beside.left[-1] + beside.width), self._height(beside.share)
+            self._other.setData(edges, np.maximum(values, floor), pen=pg.mkPen(theme.other, width=2))
         self._describe(found)
 
+    def _draw_gap(self, a: Bars, b: Bars) -> None:
+        """By how much more of A's weights have a code than of B's."""
+        theme, share = self.plot.theme, a.share - b.share
+        most = float(np.abs(share).max(initial=0)) * 1.05 or 1.0
+        self.plot.set_heights(-most, most)
+        edges, values = steps(a, share, 0.0)
+        self._used.setData(edges, values, fillLevel=0.0, brush=translucent(theme.decoded, 190), pen=None)
+        self._unused.setData([0, 1], [0], fillLevel=0.0, brush=None, pen=None)
+        self._equal.setPen(pg.mkPen(theme.level, style=Qt.PenStyle.DashLine))
+        self._equal.setPos(0.0)
+        self.plot.legend = [("A − B", theme.decoded, "bar")]
+        self.hint = f"Each bar holds {a.width} codes: zoom in to see each." if a.width > 1 else ""
+
+    @property
+    def _logarithmic(self) -> bool:
+        """Differences have signs, and no logarithm."""
+        return self._log.isChecked() and not self._gap
+
     def _height(self, share: np.ndarray) -> np.ndarray:
-        return np.log10(np.maximum(share, 1e-30)) if self._log.isChecked() else share
+        return np.log10(np.maximum(share, 1e-30)) if self._logarithmic else share
 
     def _extent(self, found: Bars, equal: float) -> tuple[float, float]:
         """Where bars stand on the axis, and its top."""
         largest = max(float(found.share.max(initial=0)), equal)
-        if not self._log.isChecked():
+        if not self._logarithmic:
             return 0.0, largest * 1.05
         least = float(found.share[found.share > 0].min(initial=equal)) / 2
         floor, top = float(np.log10(least)), float(np.log10(largest))
@@ -162,7 +200,8 @@ class OccupancyView(PlotView):
     def _describe(self, found: Bars) -> None:
         theme = self.plot.theme
         self.plot.legend = [
-            ("used", theme.decoded, "bar"),
+            ("used" if self.versus is None else "A", theme.decoded, "bar"),
+            *([("B", theme.other, "line")] if self.versus is not None else []),
             *([("unused", theme.unused, "bar")] if (found.share == 0).any() else []),
             ("equal", theme.level, "dashes"),
         ]
@@ -174,20 +213,41 @@ class OccupancyView(PlotView):
         probe, found = self.probe, self.answer(self.questions(self.inspection)[0])
         assert probe is not None
         pieces = self._pieces = Pieces(found, self._order.currentIndex(), probe.spacing)
-        shares = pieces.shares
         self.map.quantity = "share of its codes, %"
+        self.map.set_standard(SHARES)
+        self._show_pieces(pieces, source_of(pieces), pieces.shares, keep)
+        return pieces.sentence
+
+    def _show_pieces(self, pieces: Pieces, source: Source, values: np.ndarray, keep: bool) -> None:
+        found, shares = pieces.found, pieces.shares
         self.map.left.describe("row" if pieces.order is None else "row by rank", integer=True)
-
-        def source(view: QRectF, per_pixel: tuple[float, float]) -> Crop:
-            part = crop(shares, view, per_pixel, factor=(1, found.per_column), stretch=pieces.height)
-            part.rect.translate(found.first, 0)
-            return part
-
         codes = found.counts.shape[1] * found.per_column
-        overview = pooled(shares, *(-(-size // OVERVIEW) for size in shares.shape))
+        overview = pooled(values, *(-(-size // OVERVIEW) for size in values.shape))
         self.map.show_matrix((round(shares.shape[0] * pieces.height), codes), source, overview, keep=keep)
         self._say_pooling()
-        return pieces.sentence
+
+    def _draw_maps(self, versus: Versus, side: Side, keep: bool) -> str:
+        """Two maps of the same pieces and codes, else A's alone."""
+        self.choose(self.map)
+        question, probe = self.questions(versus.a)[0], self.probe
+        assert probe is not None
+        a, b = versus.a.answers[question], versus.b.answers[question]
+        self.map.show_over(None)
+        if a.counts.shape != b.counts.shape or (a.first, a.per_column) != (b.first, b.per_column):
+            said = self._draw_map(keep)
+            return f"A: {said} B has other codes or groups, and no map to lay over this one."
+        pieces = self._pieces = Pieces(a, self._order.currentIndex(), probe.spacing)
+        other = Pieces(b, IN_ORDER, probe.spacing).shares
+        other = other if pieces.order is None else other[pieces.order]
+        gap = side == Side.DIFFERENCE
+        self.map.quantity = "share, A − B, %" if gap else "share of its codes, %"
+        self.map.set_standard(DIFFERENCES if gap else SHARES)
+        values = pieces.shares - other if gap else pieces.shares
+        if not gap:
+            self.map.show_over(source_of(pieces, other))
+        self._show_pieces(pieces, source_of(pieces, values), values, keep)
+        low, high = limits(pieces.shares - other)
+        return f"A − B: {number(low, 2)} … {number(high, 2)} percentage points of a row's or group's weights a code."
 
     def _say_pooling(self) -> None:
         found, pieces = self.map.crop, self._pieces
@@ -289,6 +349,9 @@ class OccupancyView(PlotView):
         if found is None or spot.code is None:
             return ""
         code = spot.code
+        if self.versus is not None and found.width == 1:
+            shares = (self._share_of(side.usage, code) for side in (self.versus.a, self.versus.b))
+            return f"code {code_text(code)}:  A {next(shares)}, B {next(shares)}"
         if found.width == 1:
             count = int(usage.counts[code - usage.first])
             return f"code {code_text(code)}{self._level(self.inspection, code)}:  {share(count, usage.counts)}"
@@ -312,101 +375,15 @@ class OccupancyView(PlotView):
         column = (spot.code - found.first) // found.per_column
         return f"{said}; code {code_text(spot.code)}: {share(int(found.counts[piece, column]), found.counts[piece])}"
 
+    def _share_of(self, usage: CodeUsage, code: int) -> str:
+        at = code - usage.first
+        if not 0 <= at < usage.counts.size:
+            return "has no such code"
+        return f"{number(100 * int(usage.counts[at]) / max(1, int(usage.counts.sum())))} %"
+
     def _level(self, inspection: Inspection, code: int) -> str:
         """The value that a code stands for, where that is the same everywhere."""
         q = inspection.quantized
         if q.scheme.layout(q.shape).sets != 1:
             return ""
         return f" = {number(float(q.scheme.level_values(q)[code - inspection.usage.first]), 4)}"
-
-
-class Pieces:
-    """A map of codes in an order, and where its lines lie: those of the matrix' own order beside its rows."""
-
-    def __init__(self, found: CodeMap, order: int, spacing: float) -> None:
-        self.found = found
-        self.height = spacing * found.rows_per_piece / max(1, found.pieces)
-        totals = np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
-        self.shares: np.ndarray = (found.counts * (np.float32(100) / totals)).astype(np.float32)
-        self.order: np.ndarray | None = None
-        if order != IN_ORDER:
-            entropy = np.round(found.entropy, 3)
-            keys = (entropy, found.used) if order == FEWEST else (found.used, entropy)
-            self.order = np.lexsort(keys)
-            self.shares = self.shares[self.order]
-
-    def at(self, y: float) -> int:
-        """The piece drawn at `y`."""
-        line = min(max(math.floor((y + 0.5) / self.height), 0), len(self.shares) - 1)
-        return line if self.order is None else int(self.order[line])
-
-    def centre(self, piece: int) -> float:
-        """Where a piece is drawn."""
-        line = piece if self.order is None else int(np.flatnonzero(self.order == piece)[0])
-        return (line + 0.5) * self.height - 0.5
-
-    def place(self, piece: int, run: int, cols: int) -> tuple[int, tuple[int, int]]:
-        """The first row of a piece and its columns."""
-        found = self.found
-        line, number = divmod(piece, found.pieces)
-        if not found.by_group:
-            return line * found.rows_per_piece, (0, cols)
-        wide = run * found.groups_per_piece
-        return line, (number * wide, min((number + 1) * wide, cols))
-
-    def piece(self, index: int, group: int | None) -> int | None:
-        """The piece that a group of a row is in."""
-        found = self.found
-        if not found.by_group:
-            return index // found.rows_per_piece
-        return None if group is None else index * found.pieces + group // found.groups_per_piece
-
-    def table(self, probe: Probe) -> Table:
-        """What is counted of every piece, in the order that is seen."""
-        found = self.found
-        codes = range(found.first, found.first + found.counts.shape[1] * found.per_column, found.per_column)
-        columns = (Column("row", "Row", "d"), *([Column("group", "Group", "d")] if found.by_group else []))
-        columns += Column("codes_used", "Codes used", "d"), Column("entropy_bits", "Entropy, bits", ".3f")
-        columns += tuple(Column(f"code {code}", f"Code {code_text(code)}", ",") for code in codes)
-        rows = []
-        for piece in range(len(found.used)) if self.order is None else self.order.tolist():
-            line, number = divmod(piece, found.pieces)
-            where = [probe.number(min(line * found.rows_per_piece, probe.rows - 1))]
-            where += [number * found.groups_per_piece] if found.by_group else []
-            usage = int(found.used[piece]), float(found.entropy[piece])
-            rows.append((*where, *usage, *found.counts[piece].tolist()))
-        return Table("Codes of every " + ("group" if found.by_group else "row"), columns, tuple(rows))
-
-    @property
-    def sentence(self) -> str:
-        """How many codes the poorest and the richest use."""
-        found = self.found
-        noun = "group" if found.by_group else "row"
-        together = found.groups_per_piece * found.rows_per_piece
-        each = f"Each {noun}" if together == 1 else f"Each {together} {noun}s"
-        low, high = int(found.used.min()), int(found.used.max())
-        uses = f"{low}" if low == high else f"{low} to {high}"
-        entropy = float(np.median(found.entropy))
-        return f"{each} uses {uses} codes; median entropy {entropy:.1f} bits."
-
-
-def steps(found: Bars, values: np.ndarray, between: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges and values of a step curve; few bars get gaps between them, in which the curve falls to `between`."""
-    gap = 0.12 * found.width if found.left.size <= 64 else 0.0
-    if not gap:
-        return np.append(found.left, found.left[-1] + found.width), values
-    edges = np.column_stack((found.left + gap, found.left + found.width - gap)).ravel()
-    heights = np.column_stack((values, np.full_like(values, between))).ravel()[:-1]
-    return edges, heights
-
-
-def code_text(code: int) -> str:
-    """A code, with a true minus sign."""
-    return f"{code}".replace("-", "−")
-
-
-def share(count: int, counts: np.ndarray) -> str:
-    """A count and its share of all."""
-    if not count:
-        return "never used"
-    return f"{count:,} weights, {number(100 * count / max(1, int(counts.sum())))} %"

@@ -1,0 +1,51 @@
+"""Histograms of both sides: over one axis, beside each other, or one less the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from qinspect import analysis
+from qinspect.analysis import Histogram
+from qinspect.gui.axes import number
+from qinspect.versus import Versus
+
+WEIGHT, CODE, ERROR, STEPS = range(4)
+AXES = ("weight", "code units", "error", "error in steps")
+
+
+def joint_limits(versus: Versus, axis: int) -> tuple[float, float] | None:
+    """An axis for both sides; None where it is the same for both anyway."""
+    if axis == WEIGHT:
+        spans = [side.subject.span for side in (versus.a, versus.b)]
+        low, high = min(low for low, _ in spans), max(high for _, high in spans)
+        spare = (high - low) / 2048
+        return low - spare, high + spare
+    if axis == CODE:
+        ends = [side.scheme.code_range for side in (versus.a, versus.b)]
+        return min(first for first, _ in ends) - 0.5, max(last for _, last in ends) + 0.5
+    if axis == STEPS:
+        return None
+    most = max(1e-12, *(side.subject.largest_error * (1 + 1 / analysis.BINS) for side in (versus.a, versus.b)))
+    return -most, most
+
+
+def joined(a: Histogram, b: Histogram, *, subtract: bool) -> Histogram:
+    """B's counts beside those of A, or A's less them, of what is decoded, or of errors; as if of as many weights."""
+    name = "decoded" if "decoded" in a.counts else "error"
+    share = a.total(name) / max(1, b.total(name))  # a sample of rows beside all of them
+    theirs = b.counts[name] if share == 1 else np.rint(b.counts[name] * share).astype(np.int64)
+    if subtract:
+        return replace(a, counts={name: a.counts[name] - theirs}, outside={name: a.outside[name]})
+    kept = {key: counts for key, counts in a.counts.items() if key != "error" or name == "error"}
+    outside = {key: a.outside[key] for key in kept}
+    return replace(a, counts=kept | {"b": theirs}, outside=outside | {"b": b.outside[name]})
+
+
+def apart(a: Histogram, b: Histogram) -> str:
+    """How much of the weights would have to move to another bin to make one of the other."""
+    name = "decoded" if "decoded" in a.counts else "error"
+    shares = [one.counts[name] / max(1, one.total(name)) for one in (a, b)]
+    moved = 50 * float(np.abs(shares[0] - shares[1]).sum())
+    return f"{number(moved, 3)} % of the {'weights' if name == 'decoded' else 'errors'} lie in other bins than in B."
