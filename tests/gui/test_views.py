@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QAbstractButton, QComboBox
 
 from qinspect.analysis import Pooled, Quantity
 from qinspect.gui import theme as themes
-from qinspect.gui.views.occupancy import bars
+from qinspect.gui.code_pieces import bars
 from qinspect.gui.views.plot_view import PlotView
 from qinspect.gui.views.view import GRID, registry
 from qinspect.quant.scheme import make_scheme

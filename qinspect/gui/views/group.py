@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QKeyEvent, QPainter
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QLabel, QSpinBox, QToolButton, QVBoxLayout, QWidget
 
 from qinspect import analysis
 from qinspect import figures as fmt
-from qinspect.gui.axes import Axis, number, small_font
+from qinspect.gui.axes import number
 from qinspect.gui.byte_table import NOTHING, Bytes, ByteTable
+from qinspect.gui.comparing import Side
+from qinspect.gui.level_plot import Group, LevelPlot
 from qinspect.gui.linked import Extent, Spot
-from qinspect.gui.plots import RIGHT, Plot, translucent
+from qinspect.gui.plots import Plot, translucent
 from qinspect.gui.probe import Probe
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.plot_view import PlotView
@@ -25,73 +26,13 @@ from qinspect.gui.views.view import TAB
 from qinspect.quant.places import held, parameters
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
+from qinspect.versus import Versus
 
 MOST = 1 << 13
 """Weights shown of a longer run, around the one that is selected."""
 
 MOST_LEVELS = 64
 """More levels than this are not drawn as lines."""
-
-CODE_ROOM = 12
-"""Pixels between levels from which their codes are written beside them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """A run of weights with what it became; `start`…`stop` are its columns, `number` is its set."""
-
-    index: int
-    number: int
-    start: int
-    stop: int
-    codes: np.ndarray
-    decoded: np.ndarray
-    weights: np.ndarray | None
-    levels: np.ndarray
-
-    @property
-    def errors(self) -> np.ndarray | None:
-        """Decoded less original."""
-        return None if self.weights is None else self.decoded - self.weights
-
-    @property
-    def outside(self) -> np.ndarray:
-        """Which weights lie beyond the end levels by more than rounding, as `kernels.error_sums` has it."""
-        if self.weights is None or not self.levels.size:
-            return np.zeros(self.codes.size, bool)
-        low, high = float(self.levels.min()), float(self.levels.max())
-        slack = 5e-7 * (max(abs(low), abs(high)) + (high - low))
-        found: np.ndarray = (self.weights < low - slack) | (self.weights > high + slack)
-        return found
-
-
-class LevelPlot(Plot):
-    """A plot whose levels have their codes written at the right."""
-
-    def __init__(self) -> None:
-        super().__init__(Axis("bottom", "column", integer=True), Axis("left", "weight"))
-        self.levels: list[tuple[int, float]] = []
-        self.plotItem.layout.setContentsMargins(0, 20, RIGHT + 22, 17)
-
-    @property
-    def around(self) -> tuple[object, ...]:
-        """The levels as well."""
-        return (*super().around, tuple(self.levels))
-
-    def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
-        """Codes of those levels that are in view, as far as there is room."""
-        super().drawForeground(painter, rect)
-        painter.setFont(small_font())
-        painter.setPen(QColor(self.theme.muted))
-        area = self.area
-        painter.drawText(QPointF(area.right() + 2, self.height() - 6), "code")
-        taken = math.inf
-        height = QFontMetricsF(painter.font()).ascent()
-        for code, value in sorted(self.levels, key=lambda level: level[1]):
-            y = self.box.mapViewToScene(QPointF(0, value)).y()
-            if area.top() <= y <= area.bottom() and taken - y >= CODE_ROOM:
-                taken = y
-                painter.drawText(QPointF(area.right() + 6, y + height / 2 - 1), f"{code}".replace("-", "−"))
 
 
 class GroupView(PlotView):
@@ -108,10 +49,19 @@ class GroupView(PlotView):
         self._levels = pg.PlotCurveItem(connect="pairs")
         self._ends = pg.PlotCurveItem(connect="pairs")
         self._errors = pg.PlotCurveItem(connect="pairs")
-        self._decoded = pg.PlotCurveItem(connect="pairs")
+        self._decoded, self._other = pg.PlotCurveItem(connect="pairs"), pg.PlotCurveItem(connect="pairs")
         self._dots, self._clipped = pg.ScatterPlotItem(pxMode=True), pg.ScatterPlotItem(pxMode=True)
         self._ring = pg.ScatterPlotItem(pxMode=True)
-        for item in (self._levels, self._ends, self._errors, self._decoded, self._dots, self._clipped, self._ring):
+        for item in (
+            self._levels,
+            self._ends,
+            self._errors,
+            self._decoded,
+            self._other,
+            self._dots,
+            self._clipped,
+            self._ring,
+        ):
             self.plot.addItem(item)
         self.table = ByteTable()
         self.table.pointed.connect(self._on_bytes)
@@ -141,6 +91,7 @@ class GroupView(PlotView):
             "worst", "Worst group", "The group of the lowest SQNR; again, the next to it (W)", self.go_to_worst
         )
         self._shown: Group | None = None
+        self._others: np.ndarray | None = None
         self._ranking: np.ndarray | None = None
         self._rank = -1
         self._wanted_worst = False
@@ -162,6 +113,35 @@ class GroupView(PlotView):
 
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """The group that is selected, or the first."""
+        self._others = None
+        self._other.setData([], [])
+        return self._draw_selected(inspection, keep)
+
+    def draw_versus(self, versus: Versus, side: Side, keep: bool) -> str:
+        """A's group with what its weights decode to in B; the difference between both, or the errors of A."""
+        said = self._draw_selected(versus.a, keep)
+        group, probe = self._shown, self.probe
+        assert group is not None and probe is not None
+        theirs = Probe(versus.b)
+        row = theirs.row(theirs.index(probe.number(group.index)))
+        others = self._others = row.decoded[group.start : group.stop]
+        theme, x = self.plot.theme, np.arange(group.start, group.stop, dtype=np.float64)
+        wide = np.column_stack([x - 0.4, x + 0.4]).ravel()
+        self._other.setData(wide, np.repeat(others.astype(np.float64), 2), pen=pg.mkPen(theme.other, width=2))
+        if side == Side.DIFFERENCE:
+            self._errors.setVisible(True)
+            self._errors.setData(np.repeat(x, 2), np.column_stack([others, group.decoded]).ravel())
+            self._errors.setPen(pg.mkPen(translucent(theme.error, 170)))
+        marks = {"decoded": "A", "error": "A − B" if side == Side.DIFFERENCE else "error of A"}
+        entries = [(marks.get(name, name), colour, form) for name, colour, form in self.plot.legend]
+        if group.weights is None and side == Side.DIFFERENCE:
+            entries.insert(0, (marks["error"], theme.error, "mark"))
+        self.plot.legend = [*entries, ("B", theme.other, "line")]
+        worst = int(np.argmax(np.abs(group.decoded - others)))
+        gap = number(float(group.decoded[worst] - others[worst]), 3)
+        return f"{said} Largest A − B {gap} at column {group.start + worst}."
+
+    def _draw_selected(self, inspection: Inspection, keep: bool) -> str:
         probe = self.probe
         assert probe is not None
         if analysis.GroupErrors() not in inspection.answers:
@@ -286,6 +266,9 @@ class GroupView(PlotView):
         if group.weights is not None and errors is not None:
             columns += [Column("weight", "Weight", ".6g"), Column("error", "Error", ".4g")]
             values += [group.weights.tolist(), errors.tolist()]
+        if self._others is not None:
+            columns.append(Column("b", "B decoded", ".6g"))
+            values.append(self._others.tolist())
         weights = Table("Weights of the group", tuple(columns), tuple(zip(*values, strict=True)))
         return (weights, self.table.bytes.table()) if self.table.bytes.rowCount() else (weights,)
 
@@ -432,6 +415,9 @@ class GroupView(PlotView):
         found = probe.spot(group.index, spot.cols[0])
         decoded = float(group.decoded[spot.cols[0] - group.start])
         code = f"column {spot.cols[0]}:  code {found.code}".replace("-", "−")
+        if self._others is not None:
+            theirs = float(self._others[spot.cols[0] - group.start])
+            return f"{code}, A {number(decoded, 4)}, B {number(theirs, 4)}  (A − B {number(decoded - theirs, 3)})"
         if found.error is None:
             return f"{code} = {number(decoded, 4)}"
         steps = f", {number(abs(found.steps), 2)} steps" if found.steps is not None else ""

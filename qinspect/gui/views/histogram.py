@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,9 +11,10 @@ from PySide6.QtWidgets import QWidget
 
 from qinspect import analysis
 from qinspect.analysis import CodeCounts, ErrorCounts, Histogram, WeightCounts
+from qinspect.gui import bins
 from qinspect.gui.axes import Axis, beside, number, short
+from qinspect.gui.bins import AXES, CODE, ERROR, STEPS, WEIGHT, Scope
 from qinspect.gui.comparing import Side
-from qinspect.gui.histogram_pairs import AXES, CODE, ERROR, STEPS, WEIGHT, apart, joined, joint_limits
 from qinspect.gui.linked import Spot
 from qinspect.gui.plots import Plot, translucent
 from qinspect.gui.probe import Probe
@@ -43,16 +42,6 @@ EMPTY = 0.6
 LAYER, ROW, GROUP = range(3)
 SCOPES = ("layer", "row", "group")
 BINS = ("auto", "32", "64", "128", "256", "512")
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What is counted: all, or a row or some of its columns; and the set of levels, if there is only one."""
-
-    rows: tuple[int, int] | None = None
-    cols: tuple[int, int] | None = None
-    levels: int | None = None
-    title: str = ""
 
 
 class HistogramView(PlotView):
@@ -178,8 +167,8 @@ class HistogramView(PlotView):
         self._log.setEnabled(side != Side.DIFFERENCE)
         self._at = self._scope_now()
         a, b = self._counted_both(versus)
-        self._draw_whole(versus.a, joined(a, b, subtract=side == Side.DIFFERENCE), keep)
-        return apart(a, b)
+        self._draw_whole(versus.a, bins.joined(a, b, subtract=side == Side.DIFFERENCE), keep)
+        return bins.apart(a, b)
 
     def versus_questions(self, versus: Versus) -> list[tuple[Inspection, analysis.Question]]:
         """Of both sides over the same axis; rows are counted when they are drawn."""
@@ -191,7 +180,7 @@ class HistogramView(PlotView):
     def _joint(self, versus: Versus, **part: object) -> WeightCounts | CodeCounts | ErrorCounts:
         """The question of both sides."""
         axis = self._axis_of(versus.a) if versus.b.weights is not None else self._axis_of(versus.b)
-        return self._question(axis, limits=joint_limits(versus, axis), **part)
+        return self._question(axis, limits=bins.joint_limits(versus, axis), **part)
 
     def _counted_both(self, versus: Versus) -> tuple[Histogram, Histogram]:
         rows, cols = self._at.rows, self._at.cols
@@ -209,7 +198,7 @@ class HistogramView(PlotView):
     def _draw_whole(self, inspection: Inspection, shown: Histogram, keep: bool) -> None:
         axis = self._unit
         self._whole = shown
-        low, high = _range(shown)
+        low, high = bins.range_of(shown)
         self.plot.bottom.describe(AXES[axis])
         name = "count, A − B" if self._subtracted else "count"
         self.plot.left.describe(name, short, integer=True, decades=self._logarithmic)
@@ -273,17 +262,10 @@ class HistogramView(PlotView):
 
     def _rebinned(self, full: Histogram) -> Histogram:
         """Neighbouring bins together, so that no bar in view is narrower than it can be seen."""
-        low, high = self.plot.box.viewRange()[0]
-        size = full.edges.size - 1
-        in_view = size * (high - low) / (full.edges[-1] - full.edges[0])
         chosen = self._bins.currentText()
         most = max(32.0, self.plot.area.width() / BAR_PIXELS) if chosen == "auto" else float(chosen)
-        together = 1
-        while together < size and in_view / together > most * 1.001:
-            together *= 2
-        starts = np.arange(0, size, together)
-        counts = {name: np.add.reduceat(counts, starts) for name, counts in full.counts.items()}
-        return replace(full, edges=full.edges[::together], counts=counts)
+        low, high = self.plot.box.viewRange()[0]
+        return bins.rebinned(full, low, high, most)
 
     def _height(self, counts: np.ndarray) -> np.ndarray:
         heights: np.ndarray = counts.astype(np.float64)
@@ -377,7 +359,7 @@ class HistogramView(PlotView):
         if axis in (ERROR, STEPS):
             return none, "Plain rounding leaves errors of up to half a step." if axis == STEPS else ""
         if axis == CODE:
-            levels: np.ndarray = _codes(inspection)
+            levels: np.ndarray = bins.codes_of(inspection)
         elif self._at.levels is not None:
             levels = np.sort(q.scheme.level_values(q, self._at.levels))
         else:
@@ -507,23 +489,9 @@ class HistogramView(PlotView):
         shown, x = self._shown, self._place(spot)
         if shown is None or x is None or not shown.edges[0] <= x <= shown.edges[-1]:
             return ""
-        bins = shown.edges.size - 1
-        index = min(max(int((x - shown.edges[0]) / (shown.edges[1] - shown.edges[0])), 0), bins - 1)
+        size = shown.edges.size - 1
+        index = min(max(int((x - shown.edges[0]) / (shown.edges[1] - shown.edges[0])), 0), size - 1)
         low, high = shown.edges[index : index + 2]
         text = f"{beside(low, high - low, 2)} … {beside(high, high - low, 2)}:  "
         names = self._names()
         return text + ", ".join(f"{counts[index]:,} {names[name]}" for name, counts in shown.counts.items())
-
-
-def _codes(inspection: Inspection) -> np.ndarray:
-    first, last = inspection.scheme.code_range
-    return np.arange(first, last + 1)
-
-
-def _range(shown: Histogram) -> tuple[float, float]:
-    """The ends of the axis; room around the value of weights that are all the same."""
-    low, high = float(shown.edges[0]), float(shown.edges[-1])
-    if high - low > max(1.01e-12, 1e-9 * abs(low)) and math.isfinite(high - low):
-        return low, high
-    room = abs(low) or 1.0
-    return low - room, low + room

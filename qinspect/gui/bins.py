@@ -1,18 +1,42 @@
-"""Histograms of both sides: over one axis, beside each other, or one less the other."""
+"""Histograms as they are shown: what is counted, in how many bins, and those of two sides on one axis."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qinspect import analysis
 from qinspect.analysis import Histogram
 from qinspect.gui.axes import number
+from qinspect.session import Inspection
 from qinspect.versus import Versus
 
 WEIGHT, CODE, ERROR, STEPS = range(4)
 AXES = ("weight", "code units", "error", "error in steps")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is counted: all, or a row or some of its columns; and the set of levels, if there is only one."""
+
+    rows: tuple[int, int] | None = None
+    cols: tuple[int, int] | None = None
+    levels: int | None = None
+    title: str = ""
+
+
+def rebinned(full: Histogram, low: float, high: float, most: float) -> Histogram:
+    """Neighbouring bins together, powers of two of them, so that there are at most so many from `low` to `high`."""
+    size = full.edges.size - 1
+    in_view = size * (high - low) / (full.edges[-1] - full.edges[0])
+    together = 1
+    while together < size and in_view / together > most * 1.001:
+        together *= 2
+    starts = np.arange(0, size, together)
+    counts = {name: np.add.reduceat(counts, starts) for name, counts in full.counts.items()}
+    return replace(full, edges=full.edges[::together], counts=counts)
 
 
 def joint_limits(versus: Versus, axis: int) -> tuple[float, float] | None:
@@ -49,3 +73,18 @@ def apart(a: Histogram, b: Histogram) -> str:
     shares = [one.counts[name] / max(1, one.total(name)) for one in (a, b)]
     moved = 50 * float(np.abs(shares[0] - shares[1]).sum())
     return f"{number(moved, 3)} % of the {'weights' if name == 'decoded' else 'errors'} lie in other bins than in B."
+
+
+def codes_of(inspection: Inspection) -> np.ndarray:
+    """All codes there are."""
+    first, last = inspection.scheme.code_range
+    return np.arange(first, last + 1)
+
+
+def range_of(shown: Histogram) -> tuple[float, float]:
+    """The ends of the axis; room around the value of weights that are all the same."""
+    low, high = float(shown.edges[0]), float(shown.edges[-1])
+    if high - low > max(1.01e-12, 1e-9 * abs(low)) and math.isfinite(high - low):
+        return low, high
+    room = abs(low) or 1.0
+    return low - room, low + room
