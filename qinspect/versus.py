@@ -37,6 +37,8 @@ class Other(ABC):
     title: str
     kind: str
     unmatched: tuple[Unmatched, ...] = ()
+    follows = False
+    """Whether B changes where A's scheme does."""
 
     @abstractmethod
     def request(self, a: Request) -> Request | None:
@@ -91,6 +93,7 @@ class OtherFile(Other):
         matching = match(to, self.checkpoint)
         self._pairs = {pair.a.name: pair for pair in matching.pairs if _comparable(pair)}
         plain = [pair for pair in matching.pairs if not _comparable(pair)]
+        self.follows = any(pair.b.qtype is None for pair in self._pairs.values())
         path = printable(str(checkpoint.path))
         self.unmatched = (
             *(Unmatched(p.a.name, "A", _misshapen(p, path)) for p in matching.misshapen),

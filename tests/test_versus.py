@@ -16,7 +16,10 @@ from qinspect.versus import OtherFile, OtherRecipe, Versus, decoded, difference,
 
 RNG = np.random.default_rng(7)
 WEIGHTS = {"fc.weight": RNG.normal(size=(70, 96)).astype(np.float32), "out.weight": np.eye(6, dtype=np.float32)}
-INT4, BASE11 = make_scheme("symmetric", group_size=32), make_scheme("base11", group_size=96)
+INT4, BASE11 = (
+    make_scheme("symmetric", bits=4, granularity="group", group_size=32),
+    make_scheme("base11", group_size=96),
+)
 
 
 @pytest.fixture

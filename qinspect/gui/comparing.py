@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, Qt, Signal
 
 from qinspect import analysis
 from qinspect.errors import SchemeError, printable
@@ -21,7 +21,7 @@ from qinspect.gui.jobs import Job, Lane
 from qinspect.gui.work import sentence
 from qinspect.quant.scheme import Scheme
 from qinspect.recipe import Recipe
-from qinspect.session import Inspection, LayerReport, Request
+from qinspect.session import Inspection, LayerReport, Request, stored_nbytes
 from qinspect.task import Token
 from qinspect.versus import Other, OtherFile, OtherRecipe, Versus, difference, inspect_other, measure_other
 
@@ -47,6 +47,7 @@ class Comparing(QObject):
     sided = Signal(object)  # Side: another one is to be shown
     updated = Signal()  # more is known of the selected layer on both sides, or why it is not
     swiped = Signal(float)  # share of the width that A has
+    compared = Signal(object, object)  # B's bytes of all layers by their names in A, and the LayerReports known of it
     reported = Signal(str, object)  # the layer's name in A, LayerReport of B
     failed = Signal(str)
 
@@ -72,11 +73,12 @@ class Comparing(QObject):
         self._looking: tuple[Request, bool] | None = None
         self._opening: Job | None = None
         self._measuring: Job | None = None
+        self._told: list[str] = []
 
     def follow(self) -> None:
         """From now on follow the controller, which is whole now."""
         controller = self._controller
-        controller.opened.connect(self._on_opened)
+        controller.opened.connect(self._on_opened, Qt.ConnectionType.QueuedConnection)  # once its layers are shown
         controller.selected.connect(lambda _: self._on_selected())
         controller.inspected.connect(self._on_inspected)
         controller.recipe_changed.connect(lambda _: self._stop_measuring())
@@ -165,14 +167,16 @@ class Comparing(QObject):
         """What is known of B was measured against something else."""
         self._stop_measuring()
         self.reports.clear()
+        self._told = []
         self._forget()
         self._update()
+        self._tell()
         self._measure()
 
     def _on_opened(self, checkpoint: Checkpoint) -> None:
         """The same file once more is compared with the same again, another one with nothing."""
         other, again, kept = self.other, checkpoint.path == self._of, self._kept
-        self._kept, self._a = {}, None
+        self._kept = {}
         if kept:
             self._take_up(kept)
         elif isinstance(other, OtherFile) and again:
@@ -181,9 +185,8 @@ class Comparing(QObject):
             self.open(path)
         elif other is not None and not again:
             self.detach()
-        else:
-            self._forget()
-            self.reports.clear()
+        elif other is not None:
+            self._start_over()
 
     # The next start.
 
@@ -344,16 +347,24 @@ class Comparing(QObject):
         controller, other = self._controller, self.other
         if other is None or controller.analysing or self._measuring is not None:
             return
-        missing = []
-        for name, request in self.requests():
-            if isinstance(other, OtherRecipe) and (report := controller.session.reports.get(request.key)):
-                self.reports[name, request.scheme] = report
-            if (name, request.scheme) in self.reports:
-                self.reported.emit(name, self.reports[name, request.scheme])
-            else:
-                missing.append((name, request))
+        requests = self._tell()
+        missing = [(name, request) for name, request in requests if (name, request.scheme) not in self.reports]
         if missing:
             self._put_measuring(missing)
+
+    def _tell(self) -> list[tuple[str, Request]]:
+        """Tell B's sizes, which are known at once, and its figures as far as they are, unless they were told before."""
+        other, requests = self.other, self.requests()
+        names = [name for name, _ in requests]
+        if other is not None and (other.follows or names != self._told):
+            self._told = names
+            if isinstance(other, OtherRecipe):
+                known = self._controller.session.reports
+                self.reports |= {(name, b.scheme): known[b.key] for name, b in requests if b.key in known}
+            found = {name: self.reports.get((name, request.scheme)) for name, request in requests}
+            sizes = {name: stored_nbytes(request.info, request.scheme) for name, request in requests}
+            self.compared.emit(sizes, {name: report for name, report in found.items() if report is not None})
+        return requests
 
     def _put_measuring(self, missing: list[tuple[str, Request]]) -> None:
         session = self._controller.session

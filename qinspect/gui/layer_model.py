@@ -12,6 +12,9 @@ from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.layer_rows import (
     BPW,
     COLUMNS,
+    COMPARED,
+    D_SIZE,
+    D_SQNR,
     LARGEST_FIRST,
     MAX_ERROR,
     NOTES,
@@ -43,7 +46,8 @@ ROW = VALUE + 1
 _RIGHT = (Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter).value
 _LEFT = (Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter).value
 ALIGNMENTS = [
-    _RIGHT if column in (SQNR, RMSE, MAX_ERROR, BPW, SIZE, NOTES) else _LEFT for column in range(len(COLUMNS))
+    _RIGHT if column in (SQNR, RMSE, MAX_ERROR, BPW, SIZE, NOTES, *COMPARED) else _LEFT
+    for column in range(len(COLUMNS))
 ]
 
 Index = QModelIndex | QPersistentModelIndex
@@ -71,6 +75,7 @@ class LayerModel(QAbstractTableModel):
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
         self._muted = QColor(theme.muted)
+        self._better, self._worse = QColor(theme.good), QColor(theme.bad)
         self._grave = {"error": QColor(theme.bad), "warning": QColor(theme.warning), "info": self._muted}
         self._cells.clear()
 
@@ -108,6 +113,10 @@ class LayerModel(QAbstractTableModel):
             colours: list[QColor | None] = [self._muted if alone else None] * len(COLUMNS)
             if not alone and texts[NOTES]:
                 colours[NOTES] = self._grave[self.rows.severity(row)]
+            for column in (D_SQNR, D_SIZE):
+                change = self.rows.value(row, column) if self.rows.other_sizes else None
+                if change:
+                    colours[column] = self._better if (change > 0) == (column == D_SQNR) else self._worse
             found = self._cells[row] = texts, colours
         return found
 
@@ -146,8 +155,7 @@ class LayerModel(QAbstractTableModel):
         """Take over what the recipe makes of every tensor, and what was measured of that; older figures go."""
         self._cells.clear()
         self.rows.decide(dict(schemes), reports)
-        if self._shown:
-            self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(COLUMNS) - 1))
+        self._changed(0, len(self._shown) - 1)
 
     def show_report(self, report: LayerReport) -> None:
         """Put one layer's figures in its row, and in that of its block."""
@@ -156,11 +164,32 @@ class LayerModel(QAbstractTableModel):
             return
         block = self._block_of.get(name)
         self.rows.report(report, *(() if block is None else (block,)))
+        self._repaint(name)
+
+    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport]) -> None:
+        """Put B beside the layers; without sizes there is none."""
+        self._cells.clear()
+        self.rows.compare(sizes, reports)
+        self._changed(0, len(self._shown) - 1)
+
+    def show_other(self, name: str, report: LayerReport) -> None:
+        """Put one layer's figures of B in its row, and in that of its block."""
+        if name in self.rows.infos:
+            block = self._block_of.get(name)
+            self.rows.report_other(name, report, *(() if block is None else (block,)))
+            self._repaint(name)
+
+    def _repaint(self, name: str) -> None:
+        """A layer's row has changed, and that of its block."""
+        block = self._block_of.get(name)
         for row in (name,) if block is None else (name, block):
             self._cells.pop(row, None)
             if row in self._places:
-                at = self._places[row]
-                self.dataChanged.emit(self.index(at, 0), self.index(at, len(COLUMNS) - 1))
+                self._changed(self._places[row], self._places[row])
+
+    def _changed(self, first: int, last: int) -> None:
+        if last >= first:
+            self.dataChanged.emit(self.index(first, 0), self.index(last, len(COLUMNS) - 1))
 
     # Blocks.
 

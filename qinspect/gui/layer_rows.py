@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -19,8 +19,13 @@ from qinspect.quant.scheme import Scheme
 from qinspect.recipe import block_of
 from qinspect.session import LayerReport, stored_nbytes
 
-COLUMNS = ("Layer", "SQNR", "bpw", "Size", "!", "Scheme", "RMSE", "Max error", "Shape", "Type")
-NAME, SQNR, BPW, SIZE, NOTES, SCHEME, RMSE, MAX_ERROR, SHAPE, TYPE = range(len(COLUMNS))
+COLUMNS = (
+    "Layer", "SQNR", "bpw", "Size", "!", "Scheme", "RMSE", "Max error", "Shape", "Type",
+    "B SQNR", "Δ SQNR", "B size", "Δ size",
+)  # fmt: skip
+NAME, SQNR, BPW, SIZE, NOTES, SCHEME, RMSE, MAX_ERROR, SHAPE, TYPE, B_SQNR, D_SQNR, B_SIZE, D_SIZE = range(len(COLUMNS))
+COMPARED = (B_SQNR, D_SQNR, B_SIZE, D_SIZE)
+"""Columns that are there while something is attached."""
 TIPS = (
     "Name of the tensor in the file; leading words are shortened where there is no room.",
     "Signal to quantization noise ratio: 6 dB more halve the error. Worst first.",
@@ -32,8 +37,12 @@ TIPS = (
     "Largest error of any weight.",
     "Its dimensions.",
     "Type in the file, or how it is packed.",
+    "SQNR of the layer in B.",
+    "SQNR of A less that of B: below 0, A is worse.",
+    "Bytes of the layer in B.",
+    "Bytes of A less those of B.",
 )
-LARGEST_FIRST = (BPW, SIZE, NOTES, RMSE, MAX_ERROR, SHAPE)
+LARGEST_FIRST = (BPW, SIZE, NOTES, RMSE, MAX_ERROR, SHAPE, B_SIZE, D_SIZE)
 NEVER = "Left alone: only floating-point tensors of two dimensions and more are quantized unless a rule names them."
 BY_RECIPE = "Left alone by the recipe."
 WEIGHT = {"error": 10_000.0, "warning": 100.0}
@@ -59,6 +68,9 @@ class LayerRows:
     infos: dict[str, TensorInfo] = field(default_factory=dict)
     schemes: dict[str, Scheme | None] = field(default_factory=dict)
     reports: dict[str, LayerReport] = field(default_factory=dict)
+    others: dict[str, LayerReport] = field(default_factory=dict)
+    """What was measured of B, by the names that the layers have here."""
+    other_sizes: dict[str, int] = field(default_factory=dict)
     _values: dict[Row, dict[int, float | None]] = field(default_factory=dict)
 
     # Filling.
@@ -73,6 +85,17 @@ class LayerRows:
         """Take over the figures of one layer, which are in those of its block, too."""
         self.reports[report.info.name] = report
         for row in (report.info.name, *also):
+            self._values.pop(row, None)
+
+    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport]) -> None:
+        """Take over B: bytes of the layers that it has, and what was measured of them."""
+        self.other_sizes, self.others = sizes, dict(reports)
+        self._values.clear()
+
+    def report_other(self, name: str, report: LayerReport, *also: Row) -> None:
+        """Take over the figures of one layer of B."""
+        self.others[name] = report
+        for row in (name, *also):
             self._values.pop(row, None)
 
     # Texts.
@@ -92,6 +115,9 @@ class LayerRows:
         if column == SQNR and report is not None and report.metrics is None:
             return "error"
         value = self.value(name, column)
+        if value is None and column in COMPARED:
+            known = name in self.other_sizes and name not in self.others
+            return "" if known else "·" if self.alone(name) or name not in self.other_sizes else fmt.NONE
         if value is None and column in (SQNR, RMSE, MAX_ERROR, NOTES):
             return "·" if self.alone(name) else "" if report is None else fmt.NONE
         return "" if value is None else _written(value, column)
@@ -130,6 +156,8 @@ class LayerRows:
             return f"{info.size:,} weights"
         if column == SIZE:
             return f"{self.value(row, SIZE):,.0f} bytes; {info.nbytes:,} in the file"
+        if column in COMPARED:
+            return self._compared_tip(row, column)
         if self.alone(row) and column != TYPE:
             return BY_RECIPE if info.quantizable else NEVER
         if report is not None and report.error is not None:
@@ -137,6 +165,12 @@ class LayerRows:
         if report is not None and column == NOTES:
             return "\n".join(finding.text for finding in report.findings)
         return self._layer_text(row, column)
+
+    def _compared_tip(self, name: str, column: int) -> str:
+        if name not in self.other_sizes:
+            return "Not compared: B has no such layer, or an export leaves it alone."
+        other = self.others.get(name)
+        return TIPS[column] if other is None or other.error is None else other.error
 
     def severity(self, row: Row) -> str:
         """The gravest finding: error, warning, or info where there is none."""
@@ -177,12 +211,33 @@ class LayerRows:
         if column in (SIZE, BPW):
             nbytes, size = sum(map(self._nbytes, infos)), sum(info.size for info in infos)
             return float(nbytes) if column == SIZE else 8 * nbytes / size if size else None
+        if column in COMPARED:
+            return self._compared(names, column)
         reports = [self.reports[name] for name in names if name in self.reports]
         if column == NOTES:
             return sum(map(_gravity, reports)) or None
         measured = [(report.info, report.metrics) for report in reports if report.metrics is not None]
         figure = _together(measured, column) if measured else math.nan
         return None if math.isnan(figure) else figure
+
+    def _compared(self, names: Sequence[str], column: int) -> float | None:
+        """Figures of B, and A's less them, of the layers that it has."""
+        both = [name for name in names if name in self.other_sizes]
+        if not both:
+            return None
+        if column in (B_SIZE, D_SIZE):
+            theirs = sum(self.other_sizes[name] for name in both)
+            ours = sum(self._nbytes(self.infos[name]) for name in both)
+            return float(theirs) if column == B_SIZE else float(ours - theirs)
+        found = [self.others[name] for name in both if name in self.others]
+        measured = [(report.info, report.metrics) for report in found if report.metrics is not None]
+        theirs_db = _together(measured, SQNR) if measured else math.nan
+        if column == B_SQNR:
+            return None if math.isnan(theirs_db) else theirs_db
+        own = [self.reports[name] for name in both if name in self.reports]
+        figures = [(report.info, report.metrics) for report in own if report.metrics is not None]
+        own_db = _together(figures, SQNR) if figures else math.nan
+        return own_db - theirs_db if math.isfinite(own_db) and math.isfinite(theirs_db) else None
 
     def _nbytes(self, info: TensorInfo) -> int:
         report = self.reports.get(info.name)
@@ -214,18 +269,21 @@ class LayerRows:
         """Rows for a spreadsheet, numbers in full."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
+        compared = [column for column in COMPARED if self.other_sizes]
+        writer.writerow((*CSV_COLUMNS, *CSV_COMPARED[: len(compared)]))
         for name in names:
             info, report = self.infos[name], self.reports.get(name)
             numbers = [self.value(name, column) for column in (SQNR, BPW, SIZE, RMSE, MAX_ERROR)]
+            others = [_plain(self.value(name, column)) for column in compared]
             found = "" if report is None else report.error or " | ".join(finding.text for finding in report.findings)
             shape = "x".join(map(str, info.shape))
             stored = info.qtype or info.dtype
-            writer.writerow([name, shape, stored, self._scheme_text(info), *map(_plain, numbers), found])
+            writer.writerow([name, shape, stored, self._scheme_text(info), *map(_plain, numbers), found, *others])
         return out.getvalue()
 
 
 CSV_COLUMNS = ("name", "shape", "type", "scheme", "sqnr_db", "bpw", "nbytes", "rmse", "max_error", "findings")
+CSV_COMPARED = ("b_sqnr_db", "change_sqnr_db", "b_nbytes", "change_nbytes")
 
 
 def blocks(names: Iterable[str]) -> list[Block]:
@@ -259,8 +317,14 @@ def _together(measured: Sequence[tuple[TensorInfo, Metrics]], column: int) -> fl
 
 
 def _written(value: float, column: int) -> str:
-    write = {SQNR: fmt.decibels, BPW: fmt.bits, SIZE: fmt.nbytes}.get(column, fmt.magnitude)
-    return write(value)
+    write = {SQNR: fmt.decibels, B_SQNR: fmt.decibels, BPW: fmt.bits, SIZE: fmt.nbytes, B_SIZE: fmt.nbytes}
+    if column in (D_SQNR, D_SIZE):
+        return _signed(value, fmt.decibels if column == D_SQNR else fmt.nbytes)
+    return write.get(column, fmt.magnitude)(value)
+
+
+def _signed(value: float, write: Callable[[float], str]) -> str:
+    return f"{'+' if value > 0 else ''}{write(value)}".replace("-", "−")
 
 
 def _plain(value: float | None) -> str:

@@ -35,12 +35,12 @@ from qinspect import figures as fmt
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.layer_cells import Cells, Rows
 from qinspect.gui.layer_model import LayerModel
-from qinspect.gui.layer_rows import BPW, COLUMNS, NAME, NOTES, SCHEME, SIZE, SQNR, Block
+from qinspect.gui.layer_rows import BPW, COLUMNS, COMPARED, NAME, NOTES, SCHEME, SIZE, SQNR, Block
 from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme
 from qinspect.session import LayerReport
 
-WIDTHS = (236, 72, 46, 64, 30, 104, 64, 72, 92, 96)
+WIDTHS = (236, 72, 46, 64, 30, 104, 64, 72, 92, 96, 72, 72, 64, 72)
 RESORT_MS = 100
 
 
@@ -117,7 +117,12 @@ class LayerTable(QWidget):
             view.setColumnWidth(column, width)
         view.setSortingEnabled(True)
         view.sortByColumn(SQNR, Qt.SortOrder.AscendingOrder)
-        view.setColumnHidden(SCHEME, True)
+        header = view.horizontalHeader()
+        for column in (SCHEME, *COMPARED):
+            view.setColumnHidden(column, True)
+        for own, theirs in ((SQNR, COMPARED[:2]), (SIZE, COMPARED[2:])):  # beside the figures of A
+            for at, column in enumerate(theirs, 1 + header.visualIndex(own)):
+                header.moveSection(header.visualIndex(column), at)
         view.selectionModel().currentRowChanged.connect(self._on_current)
         view.selectionModel().selectionChanged.connect(lambda *_: self.selection_changed.emit(self.selected_names()))
         view.arrow_clicked.connect(self._toggle)
@@ -164,6 +169,24 @@ class LayerTable(QWidget):
     def show_report(self, report: LayerReport) -> None:
         """Put one layer's figures in its row."""
         self.model.show_report(report)
+        if not self._resort.isActive():
+            self._resort.start()
+
+    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport]) -> None:
+        """Show B beside the layers, and the change; without sizes there is none."""
+        self.model.compare(sizes, reports)
+        hidden = not sizes
+        if hidden != self.view.isColumnHidden(COMPARED[0]):
+            if hidden and self.view.horizontalHeader().sortIndicatorSection() in COMPARED:
+                self.view.sortByColumn(SQNR, Qt.SortOrder.AscendingOrder)
+            for column in COMPARED:
+                self.view.setColumnHidden(column, hidden)
+            self._fit_names()
+        self._resort.start()
+
+    def show_other(self, name: str, report: LayerReport) -> None:
+        """Put one layer's figures of B in its row."""
+        self.model.show_other(name, report)
         if not self._resort.isActive():
             self._resort.start()
 
@@ -272,7 +295,9 @@ class LayerTable(QWidget):
         return self.model.rows.csv(self.model.passing)
 
     def _copy(self, rows: range | list[int], *, titled: bool = False) -> None:
-        columns = [column for column in range(len(COLUMNS)) if not self.view.isColumnHidden(column)]
+        header = self.view.horizontalHeader()
+        shown = [column for column in range(len(COLUMNS)) if not self.view.isColumnHidden(column)]
+        columns = sorted(shown, key=header.visualIndex)
         lines = ["\t".join(COLUMNS[column] for column in columns)] if titled else []
         texts, entries = self.model.rows, [self.model.entry(row) for row in rows]
         for entry in (entry for entry in entries if entry is not None):
@@ -291,7 +316,9 @@ class LayerTable(QWidget):
         self._fit_names()
 
     def _fit_names(self) -> None:
-        beside = [column for column in (SQNR, BPW, SIZE, NOTES, SCHEME) if not self.view.isColumnHidden(column)]
+        compared = not self.view.isColumnHidden(COMPARED[0])
+        wanted = (SQNR, *COMPARED[:2]) if compared else (SQNR, BPW, SIZE, NOTES, SCHEME)
+        beside = [column for column in wanted if not self.view.isColumnHidden(column)]
         others = sum(WIDTHS[column] for column in beside) + 24
         self.view.setColumnWidth(NAME, max(116, min(420, self.width() - others)))
 

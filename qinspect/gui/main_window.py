@@ -164,6 +164,10 @@ class MainWindow(QMainWindow):
         controller.reported.connect(self._on_reported)
         controller.analysed.connect(self._first.settle)
         controller.attached.connect(self._on_attached)
+        comparing = controller.comparing
+        comparing.compared.connect(self.table.compare)
+        comparing.reported.connect(self.table.show_other)
+        comparing.attached.connect(lambda other: self.table.compare({}, {}) if other is None else None)
         controller.interrupted.connect(self._on_interrupted)
         controller.exported.connect(lambda _: self.status.clear_error())
         self.findings.asked.connect(self.show_place)

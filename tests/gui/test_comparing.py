@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from driving import drag, hover, numbers, pixel_of
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtWidgets import QTreeWidget
 from safetensors.numpy import save_file
 
+from qinspect import figures as fmt
+from qinspect.analysis import scale_map
 from qinspect.formats.open import open_checkpoint
+from qinspect.gui import layer_rows as columns
 from qinspect.gui.comparing import Side
+from qinspect.gui.linked import Spot
 from qinspect.quant.scheme import make_scheme
 from qinspect.recipe import Recipe
 from qinspect.targets.packed_safetensors import PackedSafetensors
@@ -18,7 +22,10 @@ from qinspect.targets.packed_safetensors import PackedSafetensors
 RNG = np.random.default_rng(3)
 WEIGHTS = {f"{name}.weight": RNG.normal(size=(64, 96)).astype(np.float32) for name in "ab"}
 WEIGHTS["b.weight"][5] *= 40
-INT4, BASE11 = make_scheme("symmetric", granularity="group", group_size=32), make_scheme("base11", group_size=96)
+INT4, BASE11 = (
+    make_scheme("symmetric", bits=4, granularity="group", group_size=32),
+    make_scheme("base11", group_size=96),
+)
 
 
 @pytest.fixture
@@ -171,3 +178,94 @@ def test_a_file_of_another_network_is_refused_in_one_sentence(opened, settle, tm
     settle(opened)
     assert "choose a file of the same network" in opened.status.message.text()
     assert not opened.compare_bar.isVisible()
+
+
+def test_the_table_has_both_columns_and_is_sorted_by_the_change(pinned, settle, qtbot):
+    window, table = pinned, pinned.table
+    assert not table.view.isColumnHidden(columns.D_SQNR)
+    changes = {}
+    for name in ("a.weight", "b.weight"):
+        mine, theirs = (scheme.measure(WEIGHTS[name]) for scheme in (INT4, BASE11))
+        changes[name] = mine.sqnr_db - theirs.sqnr_db
+        assert table.text(name, columns.B_SQNR) == fmt.decibels(theirs.sqnr_db)
+        assert numbers(table.text(name, columns.D_SQNR))[0] == pytest.approx(changes[name], abs=0.051)
+        assert table.model.rows.value(name, columns.D_SIZE) == mine.nbytes - theirs.nbytes
+    header = table.view.horizontalHeader()
+    x = header.sectionViewportPosition(columns.D_SQNR) + 10
+    for expected in (sorted(changes, key=changes.get), sorted(changes, key=changes.get, reverse=True)):
+        qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(x, header.height() // 2))
+        assert table.names()[:2] == expected
+    assert table.csv().splitlines()[0].endswith("b_sqnr_db,change_sqnr_db,b_nbytes,change_nbytes")
+    qtbot.keyClick(window, Qt.Key.Key_X, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    settle(window)
+    assert table.view.isColumnHidden(columns.D_SQNR)
+    assert header.sortIndicatorSection() == columns.SQNR
+
+
+def test_scales_are_subtracted_on_the_finer_grid(pinned, settle, qtbot):
+    scales = view(pinned, "scales")
+    show(pinned, settle, qtbot, Qt.Key.Key_F4)
+    a, b = (scale_map(scheme.quantize(WEIGHTS["a.weight"])).values["scale"] for scheme in (INT4, BASE11))
+    assert (a.shape, b.shape) == ((64, 3), (64, 1))  # groups of 32 against those of 96
+    np.testing.assert_allclose(scales.map.crop.values, a - b, rtol=1e-6)
+    hover(scales.map, pixel_of(scales.map, 2, 7))
+    _, _, mine, theirs, gap = numbers(scales.readout.text().replace("A − B", ""))
+    assert [mine, theirs, gap] == pytest.approx([a[7, 2], b[7, 0], a[7, 2] - b[7, 0]], rel=1e-3)
+
+
+def test_histograms_lie_over_each_other_or_are_subtracted(pinned, settle, qtbot):
+    histogram = view(pinned, "histogram")
+    show(pinned, settle, qtbot, Qt.Key.Key_F7)
+    assert [entry[0] for entry in histogram.plot.legend] == ["original", "A", "B"]
+    sums = {name: int(counts.sum()) for name, counts in histogram._whole.counts.items()}
+    assert sums == {"original": 64 * 96, "decoded": 64 * 96, "b": 64 * 96}
+    show(pinned, settle, qtbot, Qt.Key.Key_F4)
+    edges = histogram._whole.edges
+    mine, theirs = (np.histogram(decoded(scheme), edges)[0] for scheme in (INT4, BASE11))
+    difference = histogram._whole.counts["decoded"]
+    assert difference.sum() == 0
+    assert np.abs(difference - (mine - theirs)).sum() <= 4  # a value on an edge may fall to either side
+
+
+def test_codes_of_both_are_counted(pinned, settle, qtbot):
+    occupancy = view(pinned, "occupancy")
+    show(pinned, settle, qtbot, Qt.Key.Key_F7)
+    assert [entry[0] for entry in occupancy.plot.legend][:2] == ["A", "B"]
+    hover(occupancy.plot, pixel_of(occupancy.plot, 5, 1))
+    _, mine, theirs = numbers(occupancy.readout.text())
+    counts = [scheme.measure(WEIGHTS["a.weight"]).counts for scheme in (INT4, BASE11)]
+    shares = 100 * counts[0][5 + 8] / 6144, 100 * counts[1][5] / 6144  # int4 begins at −8
+    assert (mine, theirs) == pytest.approx(shares, rel=0.01)
+
+
+def test_a_group_shows_what_both_make_of_its_weights(pinned, settle, qtbot):
+    window, group = pinned, view(pinned, "group")
+    window.controller.linked.select(Spot(3, (32, 64)))
+    window.controller.linked.open("group")
+    show(window, settle, qtbot, Qt.Key.Key_F4)
+    assert [entry[0] for entry in group.plot.legend][-1] == "B"
+    weights = group.tables()[0]
+    by_name = {column.key: at for at, column in enumerate(weights.columns)}
+    theirs = [row[by_name["b"]] for row in weights.rows]
+    np.testing.assert_allclose(theirs, decoded(BASE11)[3, 32:64], rtol=1e-6)
+
+
+def test_the_next_start_compares_with_the_same(pinned, settings, settle, qapp):
+    kept = pinned.controller.comparing.kept()
+    assert Recipe.from_json(kept["recipe"]) == Recipe.of(BASE11)
+    path = pinned.controller.session.checkpoint.path
+    pinned.controller.comparing.detach()
+    pinned.controller.comparing.restore(kept)
+    pinned.open(path, layer="b.weight")
+    settle(pinned)
+    assert pinned.compare_bar.isVisible()
+    assert pinned.table.text("b.weight", columns.B_SQNR) == fmt.decibels(BASE11.measure(WEIGHTS["b.weight"]).sqnr_db)
+
+
+def test_nothing_runs_over_in_the_smallest_window(pinned, settle, qtbot):
+    pinned.resize(900, 600)
+    settle(pinned)
+    bar = pinned.compare_bar
+    assert bar.minimumSizeHint().width() <= bar.width()
+    assert bar.detach.geometry().right() <= bar.width()
+    assert bar.names.width() > 0

@@ -157,7 +157,7 @@ class ErrorView(PlotView):
             said = self.draw(versus.a, keep)
             self.map.show_over(self._source(self._what_of(versus.b), 1))
             self.map.refresh()
-            return f"A left, B right of the line. {said}"
+            return f"A | B: {_both_errors(versus)}" if self._truths_known() else f"A left, B right of the line. {said}"
         what = self._what if self._truths_known() else WEIGHTS
         signed, gap = what in SIGNS, None if self.comparing is None else self.comparing.gap
         assert gap is not None or not signed
@@ -406,3 +406,8 @@ def _converted(values: np.ndarray, what: int) -> np.ndarray:
     elif what == SQUARED:
         values = np.square(values)
     return values
+
+
+def _both_errors(versus: Versus) -> str:
+    (rmse_a, most_a), (rmse_b, most_b) = ((s.metrics.rmse, s.metrics.max_error) for s in (versus.a, versus.b))
+    return f"RMSE {number(rmse_a)} | {number(rmse_b)}, largest error {number(most_a)} | {number(most_b)}."

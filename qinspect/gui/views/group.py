@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from qinspect.gui.probe import Probe
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.plot_view import PlotView
 from qinspect.gui.views.view import TAB
+from qinspect.quant.metrics import decibels
 from qinspect.quant.places import held, parameters
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
@@ -119,7 +119,7 @@ class GroupView(PlotView):
 
     def draw_versus(self, versus: Versus, side: Side, keep: bool) -> str:
         """A's group with what its weights decode to in B; the difference between both, or the errors of A."""
-        said = self._draw_selected(versus.a, keep)
+        self._draw_selected(versus.a, keep)
         group, probe = self._shown, self.probe
         assert group is not None and probe is not None
         theirs = Probe(versus.b)
@@ -139,7 +139,12 @@ class GroupView(PlotView):
         self.plot.legend = [*entries, ("B", theme.other, "line")]
         worst = int(np.argmax(np.abs(group.decoded - others)))
         gap = number(float(group.decoded[worst] - others[worst]), 3)
-        return f"{said} Largest A − B {gap} at column {group.start + worst}."
+        where = f"Row {probe.number(group.index)}, columns {group.start} … {group.stop - 1}"
+        sides = ""
+        if group.weights is not None:
+            errors = f"{_sqnr(group.weights, group.decoded)}, B {_sqnr(group.weights, others)}"
+            sides = f"SQNR A {errors}; "
+        return f"{where}: {sides}largest A − B {gap} at column {group.start + worst}."
 
     def _draw_selected(self, inspection: Inspection, keep: bool) -> str:
         probe = self.probe
@@ -241,10 +246,7 @@ class GroupView(PlotView):
         parts = [f"{used} of {fmt.counted(inspection.scheme.n_codes, 'code')} used"]
         errors = group.errors
         if errors is not None and group.weights is not None:
-            noise = float(np.square(errors, dtype=np.float64).sum())
-            signal = float(np.square(group.weights, dtype=np.float64).sum())
-            sqnr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal > 0 else -math.inf
-            parts.insert(0, f"SQNR {fmt.decibels(sqnr)}")
+            parts.insert(0, f"SQNR {_sqnr(group.weights, group.decoded)}")
             worst = int(np.argmax(np.abs(errors)))
             parts.append(f"largest error {number(abs(float(errors[worst])))} at column {group.start + worst}")
             clipped = int(group.outside.sum())
@@ -440,6 +442,11 @@ class GroupView(PlotView):
             self.point_at(probe.spot(group.index, cols[0]))
         else:
             self.point_at(Spot(probe.number(group.index), cols))
+
+
+def _sqnr(weights: np.ndarray, decoded: np.ndarray) -> str:
+    noise = float(np.square(decoded - weights, dtype=np.float64).sum())
+    return fmt.decibels(decibels(float(np.square(weights, dtype=np.float64).sum()), noise))
 
 
 def _first_of(probe: Probe, number: int) -> Spot:

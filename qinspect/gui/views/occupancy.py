@@ -101,11 +101,11 @@ class OccupancyView(PlotView):
             return self._draw_maps(versus, side, keep)
         self.choose(self.plot)
         self._gap = same and side == Side.DIFFERENCE
-        said = self._draw_layer(versus.a, keep)
+        self._draw_layer(versus.a, keep)
         others = versus.b.usage
         if side == Side.SWIPE or not same:
-            end = "" if same else " Other codes have other shares: they are drawn beside each other."
-            return f"A: {said} B: {others.sentence}.{end * (side == Side.DIFFERENCE)}"
+            end = "" if same or side == Side.SWIPE else "; shares of other codes are not subtracted"
+            return f"A uses {_used(versus.a.usage)}, B {_used(others)}{end}."
         shares = [usage.counts / max(1, int(usage.counts.sum())) for usage in (versus.a.usage, others)]
         low, high = limits(100 * (shares[0] - shares[1]))
         return f"A − B: {number(low, 2)} … {number(high, 2)} percentage points of the weights a code."
@@ -387,3 +387,7 @@ class OccupancyView(PlotView):
         if q.scheme.layout(q.shape).sets != 1:
             return ""
         return f" = {number(float(q.scheme.level_values(q)[code - inspection.usage.first]), 4)}"
+
+
+def _used(usage: CodeUsage) -> str:
+    return f"{usage.used} of {usage.counts.size} codes ({usage.entropy:.1f} bits)"
