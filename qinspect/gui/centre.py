@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QTabWidget, QVBoxLayout, QWid
 from qinspect import figures as fmt
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
+from qinspect.gui.compare_bar import CompareBar
 from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel, ViewFrame, ViewGrid
 from qinspect.gui.theme import Theme
@@ -22,8 +23,8 @@ from qinspect.session import Inspection
 class Centre(QWidget):
     """Holds the frames of all views: `frames` in their order, those of `grid` first; the others on `tabs`."""
 
-    def __init__(self, bar: QWidget, parent: QWidget | None = None) -> None:
-        """`bar` stands above the views."""
+    def __init__(self, bar: CompareBar, parent: QWidget | None = None) -> None:
+        """`bar` stands above the views, the button that brings it up beside the layer's name."""
         super().__init__(parent)
         self.frames: list[ViewFrame] = []
         self.grid = ViewGrid(self)
@@ -38,11 +39,11 @@ class Centre(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        column.addLayout(self._header())
+        column.addLayout(self._header(bar.start))
         column.addWidget(bar)
         column.addWidget(self.tabs, 1)
 
-    def _header(self) -> QHBoxLayout:
+    def _header(self, start: QWidget) -> QHBoxLayout:
         font = self._name.font()
         font.setPointSizeF(13)
         font.setWeight(QFont.Weight.DemiBold)
@@ -54,6 +55,7 @@ class Centre(QWidget):
         row.setSpacing(12)
         row.addWidget(self._name, 1)
         row.addWidget(self._facts)
+        row.addWidget(start)
         return row
 
     def build(self, controller: Controller, theme: Theme) -> None:

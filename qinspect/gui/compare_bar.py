@@ -30,12 +30,14 @@ SIDES = {
 }
 """Title, tip and key of every side."""
 
+PIN = "(Ctrl+D): change the scheme, and see what that changes"
+
 WIDE = 430
 """Pixels from which there is room for the number of tensors that have no like."""
 
 
 class CompareBar(QFrame):
-    """A | B | A − B | Swipe, the name of B, and the way out."""
+    """A | B | A − B | Swipe, the name of B, and the way out. `start`, the way in, stands elsewhere."""
 
     def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -58,10 +60,17 @@ class CompareBar(QFrame):
         self.names.setObjectName("muted")
         row.addSpacing(6)
         row.addWidget(self.names, 1)
+        self.pin = self._button("Pin", "Compare with current choice", f"Keep the current choice as B instead {PIN}")
+        self.pin.clicked.connect(self._comparing.pin)
+        self.start = self._button("Compare", "Compare with current choice", f"Keep the current choice as B {PIN}")
+        self.start.clicked.connect(self._comparing.pin)
+        self.start.hide()
+        controller.opened.connect(lambda _: self.start.setVisible(self._other is None))
         self.unmatched = self._button("", "Tensors that stand on one side alone", "Which tensors have no like, and why")
         self.unmatched.clicked.connect(lambda: show_unmatched(self._comparing, self.window()))
         self.detach = self._button("✕", "Stop comparing", "Stop comparing (Ctrl+Shift+X)")
         self.detach.clicked.connect(self._comparing.detach)
+        row.addWidget(self.pin)
         row.addWidget(self.unmatched)
         row.addWidget(self.detach)
         self._comparing.attached.connect(self._on_attached)
@@ -79,6 +88,7 @@ class CompareBar(QFrame):
     def _on_attached(self, other: Other | None) -> None:
         self._other = other
         self.setVisible(other is not None)
+        self.start.setVisible(other is None)
         self._name()
         self._arrange()
 

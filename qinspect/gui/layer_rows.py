@@ -21,10 +21,10 @@ from qinspect.session import LayerReport, stored_nbytes
 
 COLUMNS = (
     "Layer", "SQNR", "bpw", "Size", "!", "Scheme", "RMSE", "Max error", "Shape", "Type",
-    "B SQNR", "Δ SQNR", "B size", "Δ size",
+    "Δ SQNR", "B SQNR", "Δ size", "B size",
 )  # fmt: skip
-NAME, SQNR, BPW, SIZE, NOTES, SCHEME, RMSE, MAX_ERROR, SHAPE, TYPE, B_SQNR, D_SQNR, B_SIZE, D_SIZE = range(len(COLUMNS))
-COMPARED = (B_SQNR, D_SQNR, B_SIZE, D_SIZE)
+NAME, SQNR, BPW, SIZE, NOTES, SCHEME, RMSE, MAX_ERROR, SHAPE, TYPE, D_SQNR, B_SQNR, D_SIZE, B_SIZE = range(len(COLUMNS))
+COMPARED = (D_SQNR, B_SQNR, D_SIZE, B_SIZE)
 """Columns that are there while something is attached."""
 TIPS = (
     "Name of the tensor in the file; leading words are shortened where there is no room.",
@@ -37,10 +37,10 @@ TIPS = (
     "Largest error of any weight.",
     "Its dimensions.",
     "Type in the file, or how it is packed.",
-    "SQNR of the layer in B.",
     "SQNR of A less that of B: below 0, A is worse.",
-    "Bytes of the layer in B.",
+    "SQNR of the layer in B.",
     "Bytes of A less those of B.",
+    "Bytes of the layer in B.",
 )
 LARGEST_FIRST = (BPW, SIZE, NOTES, RMSE, MAX_ERROR, SHAPE, B_SIZE, D_SIZE)
 NEVER = "Left alone: only floating-point tensors of two dimensions and more are quantized unless a rule names them."
@@ -283,7 +283,7 @@ class LayerRows:
 
 
 CSV_COLUMNS = ("name", "shape", "type", "scheme", "sqnr_db", "bpw", "nbytes", "rmse", "max_error", "findings")
-CSV_COMPARED = ("b_sqnr_db", "change_sqnr_db", "b_nbytes", "change_nbytes")
+CSV_COMPARED = ("change_sqnr_db", "b_sqnr_db", "change_nbytes", "b_nbytes")
 
 
 def blocks(names: Iterable[str]) -> list[Block]:

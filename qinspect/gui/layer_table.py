@@ -40,8 +40,11 @@ from qinspect.gui.theme import DARK, Theme
 from qinspect.quant.scheme import Scheme
 from qinspect.session import LayerReport
 
-WIDTHS = (236, 72, 46, 64, 30, 104, 64, 72, 92, 96, 72, 72, 64, 72)
+WIDTHS = (236, 72, 46, 64, 30, 104, 64, 72, 92, 96, 62, 72, 72, 64)
 RESORT_MS = 100
+
+NARROW = 320
+"""Pixels up to which names leave room for the change alone, without B's own figure."""
 
 
 class LayerTable(QWidget):
@@ -317,10 +320,12 @@ class LayerTable(QWidget):
 
     def _fit_names(self) -> None:
         compared = not self.view.isColumnHidden(COMPARED[0])
-        wanted = (SQNR, *COMPARED[:2]) if compared else (SQNR, BPW, SIZE, NOTES, SCHEME)
+        wanted = (
+            (SQNR, *COMPARED[: 2 if self.width() > NARROW else 1]) if compared else (SQNR, BPW, SIZE, NOTES, SCHEME)
+        )
         beside = [column for column in wanted if not self.view.isColumnHidden(column)]
         others = sum(WIDTHS[column] for column in beside) + 24
-        self.view.setColumnWidth(NAME, max(116, min(420, self.width() - others)))
+        self.view.setColumnWidth(NAME, max(92 if compared else 116, min(420, self.width() - others)))
 
 
 def _pattern(text: str) -> QRegularExpression:
