@@ -14,6 +14,7 @@ import numpy as np
 
 from qinspect.errors import FormatError, SchemeError
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
+from qinspect.formats.gguf_names import names_in_gguf
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.scheme import QTensor, Scheme
 
@@ -62,11 +63,28 @@ class Importance:
         return found
 
     def _named_as(self, checkpoint: Checkpoint) -> Importance:
-        """With the vectors also under the names that a format of its own names has for their layers."""
-        if checkpoint.naming is None:
-            return self
-        places = ((checkpoint.naming.place(name), vector) for name, vector in self.vectors.items())
-        return Importance(self.path, {place.name: vector for place, vector in places if place} | dict(self.vectors))
+        """With the vectors also under the names that the layers have here, as llama.cpp or Hugging Face call them."""
+        found = dict(self.vectors)
+        if checkpoint.naming is not None:
+            places = ((checkpoint.naming.place(name), vector) for name, vector in self.vectors.items())
+            found |= {place.name: vector for place, vector in places if place and place.name not in found}
+        elif not any(info.name in found for info in checkpoint.infos):
+            called = names_in_gguf(info.name for info in checkpoint.infos)
+            found |= {name: self.vectors[gguf] for name, gguf in called.items() if gguf in self.vectors}
+        return Importance(self.path, found)
+
+    def known(self, checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+        """The vectors of all layers that have one, by their names; FormatError if there are none."""
+        here = self._named_as(checkpoint)
+        layers = [info for info in checkpoint.infos if info.quantizable or info.qtype]
+        found = {info.name: vector for info in layers if (vector := here.vector(info)) is not None}
+        if layers and not found:
+            raise self._nothing_for(checkpoint)
+        return found
+
+    def _nothing_for(self, checkpoint: Checkpoint) -> FormatError:
+        text = f"has no vector of a layer of {checkpoint.path.name}: it has {', '.join(sorted(self.vectors)[:3])} …"
+        return FormatError(text, path=self.path)
 
     def of(self, checkpoint: Checkpoint, schemes: Iterable[tuple[TensorInfo, Scheme]]) -> dict[str, np.ndarray]:
         """The vectors of those layers whose scheme heeds one, by the layers' names; FormatError if there are none.
@@ -81,8 +99,7 @@ class Importance:
         vectors = {info.name: here.vector(info) for info in heeding}
         found = {name: vector for name, vector in vectors.items() if vector is not None}
         if heeding and not found:
-            text = f"has no vector of a layer of {checkpoint.path.name}: it has {', '.join(sorted(self.vectors)[:3])} …"
-            raise FormatError(text, path=self.path)
+            raise self._nothing_for(checkpoint)
         return found
 
 

@@ -212,7 +212,7 @@ def inspect(request: Request, *, preview: bool = False, token: Token | None = No
             weights, rows = analysis.numbered_rows(weights, row=request.row)
             part = weights.size / max(1, size)
         scheme = _scheme_of(request, packed)
-        quantized = packed if packed is not None else scheme.quantize(weights, token=token)
+        quantized = scheme.quantize(weights, importance=request.importance, token=token) if packed is None else packed
         metrics, low, high = _figures(request, weights, quantized, token)
         whole = weights if part == 1 else None
         case = Case(quantized.shape, scheme, metrics, low, high, _sample(weights), whole)
@@ -292,6 +292,8 @@ class Session:
     originals: Mapping[str, str] = field(default_factory=dict)
     """The names in the reference of those tensors that it has."""
     reports: dict[tuple[str, Scheme | None], LayerReport] = field(default_factory=dict)
+    importance: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What errors of the input channels of some layers count."""
     _decided: Decided | None = None
 
     def open(self, checkpoint: Checkpoint) -> None:
@@ -310,20 +312,28 @@ class Session:
             self.originals = {pair.a.name: pair.b.name for pair in match(self.checkpoint, reference).pairs}
         self.reports.clear()
 
+    def weigh(self, importance: Mapping[str, np.ndarray]) -> None:
+        """Let errors of input channels count by their importance, a vector a layer; of none all count alike."""
+        self.importance = importance
+        self.reports.clear()
+
     def close(self) -> None:
         """Close everything."""
         for opened in (self.checkpoint, self.reference):
             if opened is not None:
                 opened.close()
         self.checkpoint = self.reference = None
-        self.originals = {}
+        self.originals, self.importance = {}, {}
         self.reports.clear()
 
     def request(self, info: TensorInfo, scheme: Scheme | None) -> Request:
         """A snapshot for a job; None asks for a packed layer as it is stored."""
         if self.checkpoint is None:
             raise FormatError("no checkpoint is open")
-        return Request(self.checkpoint, info, scheme, self.reference, self.originals.get(info.name))
+        return Request(
+            self.checkpoint, info, scheme, self.reference, self.originals.get(info.name),
+            importance=self.importance.get(info.name),
+        )  # fmt: skip
 
     @property
     def infos(self) -> tuple[TensorInfo, ...]:

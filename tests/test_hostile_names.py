@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
-from commandline import call
+from commandline import run
 
 from qinspect.formats.open import open_checkpoint
 
@@ -28,7 +28,7 @@ def harmful(tmp_path_factory):
 
 def shown(*arguments):
     """What a verb prints: characters to be seen, and ends of lines."""
-    done = call(*arguments)
+    done = run(*arguments)
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     assert text
@@ -48,7 +48,7 @@ class TestCommandLine:
 
     @pytest.mark.parametrize("verb", ["info", "analyze"])
     def test_json_holds_the_names_as_they_are_in_plain_ascii(self, harmful, verb):
-        done = call(verb, harmful, "--json")
+        done = run(verb, harmful, "--json")
         assert done.stdout.isascii()
         found = json.loads(done.stdout)
         assert {entry["name"] for entry in found.get("tensors") or found["layers"]} == set(NAMES)
@@ -56,7 +56,7 @@ class TestCommandLine:
     def test_no_cell_of_comma_separated_values_is_computed(self, harmful):
         rows = list(
             csv.DictReader(
-                call("sweep", harmful, "--csv", "--scheme", "base11", "--group-size", "32").stdout.splitlines()
+                run("sweep", harmful, "--csv", "--scheme", "base11", "--group-size", "32").stdout.splitlines()
             )
         )
         cells = {cell for row in rows for cell in row.values()}
@@ -91,6 +91,6 @@ class TestCommandLine:
         shown("unpack", packed, "-o", tmp_path / "again.safetensors")
 
     def test_an_error_about_one_is_a_single_line(self, harmful):
-        done = call("analyze", harmful, "--layers", "none\x1b[2J\n")
+        done = run("analyze", harmful, "--layers", "none\x1b[2J\n")
         assert done.returncode == 1
         assert done.stderr[:-1].isprintable()

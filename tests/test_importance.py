@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from qinspect.formats.open import open_checkpoint
 from qinspect.importance import Importance
+from qinspect.quant.scheme import scheme_from_json
 
 SCHEME = ("--scheme", "symmetric", "--bits", 3, "--group-size", 32)
 LEAST = (*SCHEME, "--calibration", "mse")
@@ -134,3 +135,47 @@ def test_a_recipe_may_heed_it_in_some_layers(folder, tmp_path):
         scheme = packed.load("a.weight").scheme
         expected = scheme.quantize(original.load("a.weight"), importance=energies(folder)["a"])
         assert np.array_equal(packed.load("a.weight").data, expected.data)
+
+
+def test_an_imatrix_for_a_model_with_the_names_of_hugging_face(tmp_path):
+    rng = np.random.default_rng(1)
+    names = [f"model.layers.{n}.{part}.weight" for n in (0, 1) for part in ("self_attn.q_proj", "mlp.down_proj")]
+    weights = {name: rng.standard_normal((32, 64)).astype(np.float32) for name in names}
+    save_file(weights, tmp_path / "model.safetensors")
+    called = ["blk.0.attn_q", "blk.0.ffn_down", "blk.1.attn_q", "blk.1.ffn_down"]
+    sums = {name: rng.random((1, 64)).astype(np.float32) + 0.1 for name in called}
+    arrays = {f"{name}.weight.in_sum2": value for name, value in sums.items()}
+    arrays |= {f"{name}.weight.counts": np.array([[2]], np.float32) for name in called}
+    save_file(arrays, tmp_path / "imatrix.safetensors")
+    with open_checkpoint(tmp_path / "model.safetensors") as checkpoint:
+        found = Importance.load(tmp_path / "imatrix.safetensors").known(checkpoint)
+    assert set(found) == set(names)
+    for name, of in zip(names, called, strict=True):
+        np.testing.assert_array_equal(found[name], sums[of][0] / 2)
+
+
+def test_sweeps_and_plans_count_by_it(folder, tmp_path):
+    model, more = folder / "model.safetensors", ("--importance", folder / "energies.npz")
+    lists = ("--scheme", "symmetric", "--group-size", "32", "--bits", "3,4", "--calibration", "mse")
+    points = results("sweep", model, *lists, *more)["points"]
+    weights = load_file(model)
+    for point in points:
+        name = point["layer"]
+        energy = energies(folder)[name.removesuffix(".weight")].astype(np.float32)
+        scheme = scheme_from_json({"scheme": "symmetric", **point["params"]})
+        decoded = scheme.dequantize(scheme.quantize(weights[name], importance=energy))
+        assert point["sqnr_db"] == pytest.approx(weighted(weights[name], decoded, energy), abs=1e-4)
+    plan = results("plan", model, "--bpw", "4.6", "-o", tmp_path / "recipe.json", *lists, *more)
+    known = {(point["layer"], point["params"]["bits"]): point["sqnr_db"] for point in points}
+    for layer in plan["layers"]:
+        assert layer["sqnr_db"] == known[layer["layer"], layer["params"]["bits"]]
+
+
+def test_one_that_is_the_same_for_all_channels_changes_no_figure(folder, tmp_path):
+    np.savez(tmp_path / "same.npz", a=np.full(128, 7.0), b=np.full(64, 0.5))
+    lists = ("--scheme", "symmetric", "--group-size", "32", "--bits", "3", "--calibration", "mse")
+    model = folder / "model.safetensors"
+    plain, same = (
+        results("sweep", model, *lists, *more)["points"] for more in ((), ("--importance", tmp_path / "same.npz"))
+    )
+    assert [p["sqnr_db"] for p in same] == pytest.approx([p["sqnr_db"] for p in plain], abs=1e-3)

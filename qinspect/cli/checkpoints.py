@@ -42,6 +42,18 @@ def open_session(args: argparse.Namespace, session: Session) -> Checkpoint:
     return checkpoint
 
 
+def weigh(args: argparse.Namespace, session: Session, checkpoint: Checkpoint) -> None:
+    """Let errors count by `--importance`, if there is one; layers without a vector are named."""
+    if args.importance is None:
+        return
+    session.weigh(Importance.load(args.importance).known(checkpoint))
+    report.remark(f"SQNR counts errors of each input channel by {args.importance}")
+    without = [info.name for info in checkpoint.infos if info.quantizable and info.name not in session.importance]
+    if without:
+        names = report.some_names(without, 10)
+        report.remark(f"{args.importance}: has no vector of {names}; there all input channels count alike")
+
+
 def scheme_for(args: argparse.Namespace, checkpoint: Checkpoint) -> Scheme | None:
     """The scheme to look through; None, where nobody named one, for a packed checkpoint as it is stored."""
     if not args.named and any(info.qtype for info in checkpoint.infos):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from qinspect.compare import match
@@ -50,6 +51,7 @@ class Controller(QObject):
     """Owns the session and the two lanes. All slots run on the GUI thread; jobs get immutable requests."""
 
     opened = Signal(object)  # Checkpoint
+    weighed = Signal(int)  # layers the errors of whose input channels count by importance
     attached = Signal(object, int, int)  # Checkpoint, packed layers that have their originals there, all packed layers
     closed = Signal()
     failed = Signal(str)
@@ -181,6 +183,16 @@ class Controller(QObject):
             return
         self.session.attach(reference)
         self.attached.emit(reference, matched, len(packed))
+        self._measure_anew()
+
+    def weigh(self, importance: Mapping[str, np.ndarray]) -> None:
+        """Let errors of input channels count by a vector a layer; of layers without one all count alike."""
+        self.session.weigh(importance)
+        self.drop_plan()
+        self.weighed.emit(len(importance))
+        self._measure_anew()
+
+    def _measure_anew(self) -> None:
         self._stop_analysis()
         self.recipe_changed.emit(self.recipe)
         self._request_preview()
@@ -425,10 +437,10 @@ class Controller(QObject):
             return
         self.drop_plan()
         self._pause_analysis()
-        recipe = self.recipe
+        recipe, importance = self.recipe, self.session.importance
         job = Job(
             "Planning the export",
-            lambda token, _: targets[target]().plan(checkpoint, recipe, token),
+            lambda token, _: targets[target]().plan(checkpoint, recipe, token).weighed(importance),
             self.planned.emit,
             lambda error: self.plan_failed.emit(sentence(error)),
             cancelled=lambda: self.plan_cancelled.emit() if self._planning is job else None,

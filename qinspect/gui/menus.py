@@ -10,7 +10,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu
 
 from qinspect.errors import printable
-from qinspect.gui import compare_bar, demonstrations, dialogs, palette, panes, recipe_files, shortcuts
+from qinspect.gui import compare_bar, demonstrations, dialogs, palette, panes, recipe_files, shortcuts, weighing
 from qinspect.gui import theme as themes
 from qinspect.gui.plain import caption
 from qinspect.gui.scopes import Scope
@@ -40,6 +40,10 @@ def _file(window: MainWindow) -> None:
     attach = _add(menu, "&Attach originals of a packed file…", window.choose_originals, "Ctrl+Shift+A")
     menu.aboutToShow.connect(lambda: attach.setEnabled(bool(window.controller.packed_infos)))
     menu.aboutToHide.connect(lambda: attach.setEnabled(True))  # reached otherwise, it says why it cannot be done
+    _add(menu, "Load &importance (imatrix)…", lambda: weighing.choose(window))
+    forget = _add(menu, "&Forget importance", lambda: weighing.forget(window))
+    menu.aboutToShow.connect(lambda: forget.setEnabled(bool(window.controller.session.importance)))
+    menu.aboutToHide.connect(lambda: forget.setEnabled(True))
     _add(menu, "Re&load", window.reload, "F5")
     menu.addSeparator()
     _add(menu, "Open re&cipe…", lambda: recipe_files.choose_and_open(window.controller, window), "Ctrl+R")

@@ -75,6 +75,7 @@ class Sweeps(QObject):
         self._resume = _timer(self, RESUME_MS, self._pump)
         controller.opened.connect(lambda _: self.forget())
         controller.attached.connect(lambda *_: self.forget())
+        controller.weighed.connect(lambda _: self.forget())
         controller.preview.started.connect(lambda _: self._give_way())
         controller.preview.ended.connect(lambda _: self._go_on_later())
 

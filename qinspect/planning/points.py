@@ -34,7 +34,8 @@ def points_of(
         return
     try:
         weights, _ = weights_of(replace(request, scheme=schemes[0]), token.part(0, 0.1))
-        yield from sweep(name, _held(weights, sample), schemes, shape=request.info.shape, token=token.part(0.1, 1))
+        held, shape = _held(weights, sample), request.info.shape
+        yield from sweep(name, held, schemes, shape=shape, importance=request.importance, token=token.part(0.1, 1))
     except QInspectError as error:
         yield Skipped(name, None, str(error.within(path=request.checkpoint.path, tensor=name)))
 

@@ -200,12 +200,15 @@ def sweep(
     schemes: Iterable[Scheme],
     *,
     shape: tuple[int, ...] | None = None,
+    importance: Any = None,
     token: Token | None = None,
 ) -> Iterator[SweepPoint | Skipped]:
     """Measure `weights` under each of `schemes`, as they come; those that do the same to them are measured once.
 
     `shape` is that of the layer where `weights` are only some of its rows; schemes whose parameters are shared across
-    rows are then left for later. Raises SchemeError for weights that nothing could take, such as NaN.
+    rows are then left for later. With `importance`, calibration heeds it where a scheme can, and signal, noise and SQNR
+    count each input channel by it, in parts of its mean. Raises SchemeError for weights that nothing could take, such
+    as NaN.
     """
     from qinspect.quant import engine
 
@@ -226,8 +229,10 @@ def sweep(
         reason = scheme.leaves_alone(low, high)
         try:
             if reason is None:
-                measured = scheme.measure(weights, token=token.part(start, stop))
-                done[kind] = _point(layer, scheme, measured, shape, part)
+                step = token.part(start, stop)
+                measured = scheme.measure(weights, importance=importance, token=step)
+                energies = _energies(scheme, weights, measured, importance, step)
+                done[kind] = _point(layer, scheme, measured, energies, shape, part)
             else:
                 done[kind] = Skipped(layer, scheme, reason)
         except SchemeError as error:
@@ -235,11 +240,24 @@ def sweep(
         yield done[kind]
 
 
-def _point(layer: str, scheme: Scheme, measured: Metrics, shape: tuple[int, ...], part: float) -> SweepPoint:
+def _energies(scheme: Scheme, weights: Any, measured: Metrics, importance: Any, token: Token) -> tuple[float, float]:
+    """Signal and noise, in which input channels count by their importance if there is one."""
+    if importance is None:
+        return measured.signal, measured.noise
+    from qinspect.quant.weighted import weighted_energies
+
+    relative = np.asarray(importance, np.float32) / np.float32(np.mean(importance))
+    return weighted_energies(weights, scheme.quantize(weights, importance=importance, token=token), relative, token)
+
+
+def _point(
+    layer: str, scheme: Scheme, measured: Metrics, energies: tuple[float, float], shape: tuple[int, ...], part: float
+) -> SweepPoint:
     """Sums of some rows are scaled to all; sizes are exact."""
+    signal, noise = energies
     return SweepPoint(
-        layer, scheme, scheme.bpw(shape), measured.sqnr_db, measured.rmse, measured.max_error, scheme.nbytes(shape),
-        measured.signal / (part or 1), measured.noise / (part or 1), part,
+        layer, scheme, scheme.bpw(shape), decibels(signal, noise), measured.rmse, measured.max_error,
+        scheme.nbytes(shape), signal / (part or 1), noise / (part or 1), part,
     )  # fmt: skip
 
 

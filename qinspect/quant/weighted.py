@@ -15,6 +15,11 @@ from qinspect.task import Token
 
 def weighted_sqnr_db(w: Any, q: QTensor, importance: Any, token: Token | None = None) -> float:
     """`10·log10(Σ c·w² / Σ c·(w − ŵ)²)` with the importance `c` of each weight's input channel (axis 1)."""
+    return decibels(*weighted_energies(w, q, importance, token))
+
+
+def weighted_energies(w: Any, q: QTensor, importance: Any, token: Token | None = None) -> tuple[float, float]:
+    """`Σ c·w²` and `Σ c·(w − ŵ)²` with the importance `c` of each weight's input channel (axis 1)."""
     weight = column_weights(importance, q.shape)
     if weight is None:
         raise ValueError("no importance was given")
@@ -24,4 +29,4 @@ def weighted_sqnr_db(w: Any, q: QTensor, importance: Any, token: Token | None = 
         return np.array([(np.square(values) @ weight).sum() for values in (x, x - block.decoded)])
 
     signal, noise = sum(engine.visit(q, w, sums, token), np.zeros(2))
-    return decibels(float(signal), float(noise))
+    return float(signal), float(noise)

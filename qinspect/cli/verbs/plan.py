@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 from qinspect import figures as fmt
 from qinspect import report, scheme_flags
-from qinspect.cli.checkpoints import open_session
+from qinspect.cli.checkpoints import open_session, weigh
 from qinspect.cli.sweeping import layers_of, point_cells, skipped_json, swept
-from qinspect.cli.verb import Verb, add_file, add_json, add_layers, add_reference, add_sample
+from qinspect.cli.verb import Verb, add_file, add_importance, add_json, add_layers, add_reference, add_sample
 from qinspect.errors import ExportError, FormatError, SchemeError, printable
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.planning.budget import Allocation, Limit
@@ -41,6 +41,7 @@ class Plan(Verb):
         add_layers(parser)
         add_reference(parser)
         add_sample(parser)
+        add_importance(parser)
         add_json(parser)
         limit = parser.add_mutually_exclusive_group(required=True)
         limit.add_argument("--max-bytes", type=float, metavar="N", help="at most so many bytes for all tensors")
@@ -57,7 +58,7 @@ class Plan(Verb):
         if not args.output.resolve().parent.is_dir():
             raise ExportError("the recipe cannot be written: there is no such folder", path=args.output)
         with contextlib.closing(Session()) as session:
-            open_session(args, session)
+            weigh(args, session, open_session(args, session))
             wishes, left_alone = _wishes(args, session.infos)
             planned = [info for info in layers_of(args, session) if info.name not in left_alone]
             points, skipped = swept(args, session, planned, lambda info: _schemes(wishes, planned, grid, info))

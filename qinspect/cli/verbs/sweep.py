@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from qinspect import figures as fmt
 from qinspect import report, scheme_flags
-from qinspect.cli.checkpoints import open_session
+from qinspect.cli.checkpoints import open_session, weigh
 from qinspect.cli.sweeping import layers_of, point_cells, skipped_json, swept
-from qinspect.cli.verb import Verb, add_file, add_layers, add_reference, add_sample
+from qinspect.cli.verb import Verb, add_file, add_importance, add_layers, add_reference, add_sample
 from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.quant.group_sizes import fit
@@ -37,6 +37,7 @@ class Sweep(Verb):
         add_layers(parser)
         add_reference(parser)
         add_sample(parser)
+        add_importance(parser)
         printed = parser.add_mutually_exclusive_group()
         printed.add_argument("--json", action="store_true", help="print JSON")
         printed.add_argument("--csv", action="store_true", help="print a table with commas")
@@ -46,7 +47,7 @@ class Sweep(Verb):
         """1 if a layer could not be measured."""
         grid = scheme_flags.grid_of(args)
         with contextlib.closing(Session()) as session:
-            open_session(args, session)
+            weigh(args, session, open_session(args, session))
             infos = layers_of(args, session)
             points, skipped = swept(args, session, infos, lambda info: grid.schemes_for(info.shape))
         if args.json:

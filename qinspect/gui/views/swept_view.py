@@ -77,6 +77,7 @@ class SweptView(View):
         """Follow what is open."""
         self._controller = controller
         controller.attached.connect(lambda *_: self._wish())
+        controller.weighed.connect(lambda _: self._wish())
         controller.sweeps.grown.connect(self._on_grown)
         controller.sweeps.moved.connect(self._show_progress)
         self.bar.changed.connect(lambda _: self._wish())
