@@ -4,6 +4,7 @@ QInspectError
 ├── FormatError        a file is damaged, or is not what it claims to be
 ├── UnsupportedError   recognised, but this version cannot read, show or write it
 ├── SchemeError        parameters a scheme does not allow, or weights it cannot represent
+│   └── ParameterOverflowError   a scale or a minimum beyond its type
 ├── BudgetError        no choice of schemes keeps within a limit
 └── ExportError        the packed file could not be written, or read back differently
 
@@ -52,6 +53,15 @@ class UnsupportedError(QInspectError):
 
 class SchemeError(QInspectError):
     """Parameters that a scheme does not allow, or weights that it cannot represent."""
+
+
+class ParameterOverflowError(SchemeError):
+    """A scale or a minimum beyond its type: `text` says which and where, `remedy` what to choose."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(f"{text}; {remedy}")
+        self.text = text
+        self.remedy = remedy
 
 
 class BudgetError(QInspectError):

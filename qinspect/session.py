@@ -12,8 +12,8 @@ import numpy as np
 
 from qinspect import analysis
 from qinspect.compare import match
-from qinspect.errors import FormatError, QInspectError, SchemeError
-from qinspect.findings import Case, Finding, Place, find
+from qinspect.errors import FormatError, ParameterOverflowError, QInspectError, SchemeError
+from qinspect.findings import Case, Finding, Place, find, overflow
 from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.quant.lazy import Weights
@@ -144,7 +144,8 @@ def measure(request: Request, token: Token | None = None) -> LayerReport:
         weighted = _weighted(request, weights, packed, token.part(0.9, 1))
     except QInspectError as error:
         located = error.within(path=request.checkpoint.path, tensor=request.info.name)
-        return LayerReport(request.info, request.scheme, None, error=str(located))
+        found = (overflow(error),) if isinstance(error, ParameterOverflowError) else ()
+        return LayerReport(request.info, request.scheme, None, found, error=str(located))
     case = Case(request.info.shape, _scheme_of(request, packed), metrics, low, high, _sample(weights), weights)
     return LayerReport(request.info, case.scheme, metrics, find(case), limits=_limits(case), weighted_sqnr_db=weighted)
 

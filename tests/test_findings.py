@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qinspect.findings import RULES, SEVERITIES, Case, find
+from qinspect.formats.open import open_checkpoint
 from qinspect.quant import engine
 from qinspect.quant.metrics import without_reference
 from qinspect.quant.scheme import QTensor, make_scheme, registry
@@ -394,6 +395,20 @@ class TestEndCodes:
     def test_the_best_clipping_is_no_fault(self, std):
         """A step of 0.335 standard deviations or more is what suits 16 even levels."""
         assert self.stored(np.clip(np.rint(gaussian(64, 512, std=std)), -8, 7).astype(int)) == ()
+
+    def test_dead_channels_at_one_end_are_no_clipping(self):
+        codes = np.clip(np.rint(gaussian(64, 512, std=2.33)), -8, 7).astype(int)
+        codes[::4, ::2] = -8
+        assert "end-codes" not in [finding.rule for finding in self.stored(codes)]
+
+    def test_the_packed_sample_network_has_none(self, digits):
+        with open_checkpoint(digits) as checkpoint:
+            w = np.asarray(checkpoint.load("mix.weight"))
+        q = make_scheme("base11").quantize(w)
+        measured = engine.stored_metrics(q)
+        assert measured.counts[0] > 4 * measured.counts[1]
+        found = find(Case(w.shape, q.scheme, measured, float(w.min()), float(w.max())))
+        assert "end-codes" not in [finding.rule for finding in found]
 
     def test_two_values_are_no_clipping(self):
         found = self.stored(np.where(gaussian(64, 512) > 0, 7, -8))

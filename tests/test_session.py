@@ -101,6 +101,9 @@ class TestMeasure:
         report = report_of(Held(weight=gaussian(8, 64) * np.float32(1e8)), "weight", scheme)
         assert "float16" in report.error
         assert "choose param_dtype=float32" in report.error
+        (finding,) = report.findings
+        assert (finding.rule, finding.severity) == ("parameter-overflow", "error")
+        assert finding.remedy == "Choose param_dtype=float32."
 
     def test_no_scheme_for_a_layer_that_is_not_packed(self, plain):
         assert "choose a scheme" in report_of(plain, "weight", None).error

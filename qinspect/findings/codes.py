@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from qinspect.analysis import CodeUsage
+from qinspect.errors import ParameterOverflowError
 from qinspect.findings.rule import Case, Finding, Place, rule
 
 
@@ -35,6 +36,12 @@ def left_alone(case: Case) -> Iterator[Finding]:
             f"{reason[0].upper()}{reason[1:]}.",
             "Leave this tensor alone: exports do so by default.",
         )
+
+
+def overflow(error: ParameterOverflowError) -> Finding:
+    """Nothing can be measured of a layer whose parameters do not fit their type."""
+    text, remedy = (f"{said[0].upper()}{said[1:]}." for said in (error.text, error.remedy))
+    return Finding("parameter-overflow", "error", text, remedy, place=Place("scheme"))
 
 
 @rule
@@ -67,10 +74,12 @@ def end_codes(case: Case) -> Iterator[Finding]:
     if not math.isnan(m.sqnr_db) or used.size < 8:
         return
     counts, total = m.counts[used[0] : used[-1] + 1], int(m.counts.sum())
-    # Every set may have a smallest and a largest weight of its own at the ends.
-    ends = int(counts[0] + counts[-1]) - 2 * case.scheme.layout(case.shape).sets
-    beside = int(counts[1] + counts[-2])
-    if ends > max(total / 100, 2 * beside) and counts[1:-1].sum() * 2 > total:
+    # Every set may have a smallest and a largest weight of its own at the ends; weights that gather at one end only
+    # are dead channels beside a few others, not weights that were cut off.
+    low, high = (int(count) - case.scheme.layout(case.shape).sets for count in (counts[0], counts[-1]))
+    ends, beside = low + high, int(counts[1] + counts[-2])
+    cut = low > 2 * int(counts[1]) and high > 2 * int(counts[-2])
+    if ends > total / 100 and cut and counts[1:-1].sum() * 2 > total:
         yield Finding(
             "end-codes", "warning",
             f"{(ends + 0.0) / total:.1%} of the codes are the two end codes, those beside them {beside / total:.1%}: "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qinspect.errors import SchemeError
+from qinspect.errors import ParameterOverflowError
 from qinspect.quant.blocks import Matrix
 from qinspect.quant.calibrate import place_counts, ranges
 from qinspect.quant.codec import encode
@@ -75,7 +75,7 @@ class Fitted:
         if not fine.all():
             bad = int(np.argmin(fine))
             where = f"{self._place(first + bad)}, where weights run from {low[bad]:.6g} to {high[bad]:.6g}"
-            raise SchemeError(_overflow({name: array[bad] for name, array in params.items()}, where))
+            raise _overflow({name: array[bad] for name, array in params.items()}, where)
         return grid
 
     def _place(self, number: int) -> str:
@@ -84,9 +84,9 @@ class Fitted:
         return "the tensor" if self.layout.sets == 1 else f"channel {number}"
 
 
-def _overflow(params: Mapping[str, Any], where: str) -> str:
+def _overflow(params: Mapping[str, Any], where: str) -> ParameterOverflowError:
     """What to say of parameters under which not every code has a finite value."""
     for name, value in params.items():
         if value.dtype != np.float32 and not np.isfinite(np.float32(value)):
-            return f"{name} does not fit {value.dtype} in {where}; choose param_dtype=float32"
-    return f"levels overflow float32 in {where}; scale this tensor down or leave it alone"
+            return ParameterOverflowError(f"{name} does not fit {value.dtype} in {where}", "choose param_dtype=float32")
+    return ParameterOverflowError(f"levels overflow float32 in {where}", "scale this tensor down or leave it alone")
