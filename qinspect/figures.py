@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 NONE = "–"
@@ -42,6 +43,19 @@ def nbytes(value: float | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
+
+
+_SIZE = re.compile(r"([0-9]+(?:[.,][0-9]+)?)\s*([kmg]?)(i?)b?", re.IGNORECASE)
+
+
+def read_nbytes(text: str) -> int | None:
+    """The bytes that a person wrote: `1.5 MB` or `1.5M` in powers of 1000, `256 KiB` of 1024; None if it is no size."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        return None
+    number, unit, binary = found.groups()
+    scale: int = (1024 if binary else 1000) ** " kmg".index(unit.lower() or " ")
+    return round(float(number.replace(",", ".")) * scale)
 
 
 def bits(value: float | None) -> str:

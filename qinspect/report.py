@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from qinspect import figures as fmt
@@ -148,15 +149,16 @@ def _findings(reports: Sequence[LayerReport]) -> Iterator[str]:
         yield "\n".join(lines + ([f"  and {fmt.counted(more, 'tensor')} more; --json lists them all"] if more else []))
 
 
-def export_json(target: str, plan: Plan, written: Report) -> dict[str, Any]:
+def export_json(target: str, out: Path, plan: Plan, written: Report | None) -> dict[str, Any]:
     """What `export --json` prints: the file as it was read back, and each tensor's scheme and size in it."""
-    differences = {row.name: row.max_difference for row in written.rows}
+    differences = {row.name: row.max_difference for row in written.rows} if written else {}
     tensors = [
         {
             "name": row.name,
             "shape": list(row.shape),
             "dtype": row.dtype,
             "scheme": row.scheme and row.scheme.to_json(),
+            "wanted": row.wanted and row.wanted.to_json(),
             "nbytes": row.nbytes,
             "original_nbytes": row.original_nbytes,
             "stored_as": row.stored_as,
@@ -165,19 +167,27 @@ def export_json(target: str, plan: Plan, written: Report) -> dict[str, Any]:
         }
         for row in plan.rows
     ]
-    sizes = {"nbytes": written.nbytes, "original_nbytes": plan.original_nbytes, "fp32_nbytes": plan.fp32_nbytes}
+    sizes = {"nbytes": plan.nbytes, "original_nbytes": plan.original_nbytes, "fp32_nbytes": plan.fp32_nbytes}
     needs = plan.needs and {"flash": plan.needs.flash, "ram": plan.needs.ram}
-    whole = {"bpw": plan.bpw, "needs": needs, "files": dict(plan.files), "remark": plan.remark, "proof": written.proof}
-    return {"path": str(written.path), "target": target, **sizes, **whole, "tensors": tensors}
+    whole = {
+        "bpw": plan.bpw,
+        "needs": needs,
+        "files": dict(plan.files),
+        "remark": plan.remark,
+        "proof": written and written.proof,
+    }
+    return {"path": str(out), "target": target, **sizes, **whole, "tensors": tensors}
 
 
-def print_export(plan: Plan, written: Report) -> None:
-    """What was written, and what was left as it is and why."""
+def print_export(plan: Plan, written: Report | None) -> None:
+    """What was written, or would be, and what is left as it is and why."""
     packed = sum(row.scheme is not None for row in plan.rows)
     at = "" if plan.bpw is None else f" at {plan.bpw:.3f} bits a weight"
-    size = _share(written.nbytes, plan.original_nbytes) if plan.needs is None else fmt.nbytes(written.nbytes)
-    print(f"wrote {printable(str(written.path))}: {size}")
-    print(f"{fmt.counted(packed, 'tensor')} quantized{at}; {written.proof}")
+    size = _share(plan.nbytes, plan.original_nbytes) if plan.needs is None else fmt.nbytes(plan.nbytes)
+    print(f"wrote {printable(str(written.path))}: {size}" if written else f"would write {size}")
+    print(
+        f"{fmt.counted(packed, 'tensor')} quantized{at}" + (f"; {written.proof}" if written else "; nothing is written")
+    )
     if plan.needs is not None:
         share = _share(plan.needs.flash, plan.original_nbytes)
         print(f"on the device: {share}, in flash, and {fmt.nbytes(plan.needs.ram)} of RAM; code on top")

@@ -224,6 +224,23 @@ def test_export_packs_what_torch_loads(model, tmp_path):
     np.testing.assert_array_equal(state["norm.weight"].numpy(), weights()["norm.weight"])
 
 
+def test_a_dry_run_plans_and_writes_nothing(model, tmp_path):
+    for target in ("safetensors", "compressed-tensors", "c"):
+        out = tmp_path / f"out-{target}"
+        flags = ("--scheme", "symmetric", "--bits", 4, "--granularity", "channel", "-o", out)
+        planned = results("export", model, "--to", target, *flags, "--dry-run")
+        assert (planned["proof"], planned["path"]) == (None, str(out))
+        assert not out.exists()
+        written = results("export", model, "--to", target, *flags)
+        assert planned["nbytes"] == written["nbytes"]
+        assert {each["name"]: each["nbytes"] for each in planned["tensors"]} == {
+            each["name"]: each["nbytes"] for each in written["tensors"]
+        }
+        said = run("export", model, "--to", target, *flags, "--dry-run").stdout
+        assert said.startswith("would write ")
+        assert "nothing is written" in said
+
+
 def test_a_packed_file_is_analysed_as_it_is_stored(model, packed):
     stored = results("analyze", packed)
     assert stored["scheme"] is None

@@ -104,12 +104,14 @@ def importance_for(
 
 
 def write(
-    checkpoint: Checkpoint, to: str, recipe: Recipe, out: Path, importance: str | None = None
-) -> tuple[Plan, Report]:
-    """Export to a target of this name; `importance` is a file of it."""
+    checkpoint: Checkpoint, to: str, recipe: Recipe, out: Path, importance: str | None = None, *, dry: bool = False
+) -> tuple[Plan, Report | None]:
+    """Export to a target of this name, or only plan it; `importance` is a file of it."""
     target = targets[to]()
-    with report.progress("exporting") as token:
+    with report.progress("planning" if dry else "exporting") as token:
         plan = target.plan(checkpoint, recipe, token.part(0, 0.1))
+        if dry:
+            return plan, None
         planned = ((checkpoint.info(row.name), row.scheme) for row in plan.rows if row.scheme is not None)
         plan = plan.weighed(importance_for(importance, checkpoint, planned))
         return plan, target.write(checkpoint, plan, out, token.part(0.1, 1))

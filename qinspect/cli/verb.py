@@ -41,7 +41,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """`-o OUT`."""
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the file to write")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the file or folder to write")
 
 
 def add_layers(parser: argparse.ArgumentParser) -> None:

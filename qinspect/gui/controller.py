@@ -12,10 +12,10 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from qinspect.compare import match
 from qinspect.errors import printable
-from qinspect.evaluation import Evaluation, evaluate, has_test_set
 from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
+from qinspect.gui.accuracy import Accuracy
 from qinspect.gui.comparing import Comparing
 from qinspect.gui.details import Details
 from qinspect.gui.history import History, change_words
@@ -82,12 +82,12 @@ class Controller(QObject):
         self.linked = Linked(self)
         self.details = Details(self)
         self.sweeps = Sweeps(self)
+        self.accuracy = Accuracy(self)
         self.info: TensorInfo | None = None
         self.scope = Scope.ALL
         self.selection: tuple[str, ...] = ()
         self.trial = make_scheme("base11")
         self._shown: Request | None = None
-        self._accuracies: dict[Recipe, Evaluation] = {}
         self._opening: Job | None = None
         self._analysis: Job | None = None
         self._planning: Job | None = None
@@ -158,8 +158,7 @@ class Controller(QObject):
             reference = originals.path
         self.session.open(checkpoint)
         self.info, self.selection = None, ()
-        self._accuracies.clear()
-        self.evaluated.emit(None)
+        self.accuracy.reset()
         if recipe is not None or not again:
             self.history.reset(recipe or self._first_recipe())
         self.opened.emit(checkpoint)
@@ -370,15 +369,24 @@ class Controller(QObject):
             return None
 
         title = "Measuring all layers"
-        self._put_analysis(Job(title, work, self._on_analysed, self._on_error, part=self._on_report))
+        self.put_analysis(Job(title, work, self._on_analysed, self._on_error, part=self._on_report))
 
-    def _put_analysis(self, job: Job) -> None:
+    def put_analysis(self, job: Job) -> None:
+        """Run a part of the analysis: a change of the recipe stops it, and what someone waits for goes before it."""
+
         def cancelled() -> None:
             if self._analysis is job:  # by a person, not by a change
                 self._analysis = None
                 self.interrupted.emit()
 
-        job.cancelled = cancelled
+        def over(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+            def done(result: Any) -> None:
+                self._analysis = None
+                tell(result)
+
+            return done
+
+        job.cancelled, job.done, job.failed = cancelled, over(job.done), over(job.failed)
         self._analysis = job
         self.bulk.put(job)
 
@@ -406,27 +414,8 @@ class Controller(QObject):
         return {report.info.name: report.error for report in reports if report.error is not None}
 
     def _on_analysed(self, _: object) -> None:
-        self._analysis = None
         self.analysed.emit()
-        self._evaluate()
-
-    def _evaluate(self) -> None:
-        """Run the network on its test set, where the checkpoint has both."""
-        checkpoint, recipe = self.session.checkpoint, self.recipe
-        if recipe in self._accuracies:
-            self.evaluated.emit(self._accuracies[recipe])
-        elif checkpoint is not None and has_test_set(checkpoint):
-
-            def work(token: Token, _: Emit) -> object:
-                return evaluate(checkpoint, recipe, token=token)
-
-            done = partial(self._on_evaluated, recipe)
-            self._put_analysis(Job("Running the test set", work, done, self._on_error))
-
-    def _on_evaluated(self, recipe: Recipe, found: Evaluation) -> None:
-        self._analysis = None
-        self._accuracies[recipe] = found
-        self.evaluated.emit(found)
+        self.accuracy.measure()
 
     # Exporting.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -16,6 +17,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
+    QTabBar,
     QTableView,
     QToolButton,
     QVBoxLayout,
@@ -24,16 +26,37 @@ from PySide6.QtWidgets import (
 
 from qinspect import figures as fmt
 from qinspect.errors import printable
+from qinspect.evaluation import Evaluation
+from qinspect.gui.accuracy import in_short, in_words
+from qinspect.gui.command_line import export_command
 from qinspect.gui.controller import Controller
 from qinspect.gui.destination import remark, suggested
-from qinspect.gui.names import NameDelegate
-from qinspect.gui.plain import PlainLabel
-from qinspect.gui.plan_model import SIZE, TENSOR, WRITTEN, PlanModel, has_remark, written_as
+from qinspect.gui.device_budget import BudgetFields, uses
+from qinspect.gui.lines import (
+    HEIGHT,
+    NAME,
+    VALUE,
+    Line,
+    LinesModel,
+    TwoLines,
+    has_remark,
+    plan_line,
+    plan_order,
+    proof_line,
+    proof_order,
+)
+from qinspect.gui.plain import PlainLabel, tip
 from qinspect.gui.size_bar import SizeBar
 from qinspect.gui.theme import DARK, Theme
-from qinspect.targets.target import Plan, Report, registry
+from qinspect.targets.target import Plan, PlanRow, Report, registry
 
 PLAN_DELAY_MS = 200
+COPIED_MS = 1500
+"""How long a button says that it has copied."""
+PLAN, PROOF = range(2)
+"""Tabs over the table."""
+INPUTS = "Inputs (*.npz *.npy *.pt *.safetensors)"
+CHOOSE_INPUTS = "Choose inputs to see what outputs lose."
 
 
 class ExportPane(QWidget):
@@ -48,6 +71,8 @@ class ExportPane(QWidget):
         self._plan: Plan | None = None
         self._written: Path | None = None
         self._suggested = ""
+        self._report: Report | None = None
+        self._evaluation: Evaluation | None = None
         self._failed = False
         self.target = QComboBox(self)
         self.target.setAccessibleName("Export target")
@@ -55,14 +80,20 @@ class ExportPane(QWidget):
         self.path.setAccessibleName("File to write")
         self.path.setPlaceholderText("File to write")
         self.remark = PlainLabel(self)
-        self.model = PlanModel(self)
+        self.budget = BudgetFields(self)
+        self.accuracy = PlainLabel(self)
+        self.inputs = QToolButton(self)
+        self.tabs = QTabBar(self)
+        self.model = LinesModel(self)
+        self.proof = LinesModel(self)
         self.table = QTableView(self)
-        self.size_bar = SizeBar(self)
+        self.bars = tuple(SizeBar(name, self) for name in ("Flash", "RAM", "Bits a weight"))
         self.summary = PlainLabel(self)
         self.progress = QProgressBar(self)
         self.go = QPushButton("Export", self)
         self.stop = QPushButton("Cancel", self)
         self.result = PlainLabel(self)
+        self.copy = QPushButton("Copy command", self)
         self.reopen = QPushButton("Open it", self)
         self.folder = QPushButton("Show folder", self)
         self._replan = QTimer(self)
@@ -82,24 +113,17 @@ class ExportPane(QWidget):
         browse.setToolTip("Choose the file to write")
         browse.setAccessibleName("Choose the file to write")
         browse.clicked.connect(self._on_browse)
-        self.table.setModel(self.model)
-        self.table.setItemDelegateForColumn(TENSOR, NameDelegate(self))
-        self.table.setAccessibleName("What will be written")
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(22)
-        self.table.setShowGrid(False)
-        self.table.setWordWrap(False)
-        self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(TENSOR, QHeaderView.ResizeMode.Stretch)
-        self.table.setColumnWidth(SIZE, 62)
+        self._build_table()
         self.go.setObjectName("primary")
-        for label in (self.remark, self.summary, self.result):
+        for label in (self.remark, self.accuracy, self.summary, self.result):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.summary.setObjectName("muted")
+        self.accuracy.setObjectName("muted")
+        self.inputs.setText("Inputs…")
+        self.inputs.setObjectName("field")
+        self.inputs.setToolTip("Choose a file with inputs x, and perhaps labels y, for the network or its layers")
+        self.copy.setToolTip("Copy the command that writes the same from a terminal")
         self.progress.setRange(0, 1000)
         self.progress.setTextVisible(False)
         layout = QVBoxLayout(self)
@@ -108,20 +132,46 @@ class ExportPane(QWidget):
         layout.addWidget(self.target)
         layout.addLayout(_row(self.path, browse))
         layout.addWidget(self.remark)
+        layout.addWidget(self.budget)
+        layout.addLayout(_row(self.accuracy, self.inputs))
+        layout.addWidget(self.tabs)
         layout.addWidget(self.table, 1)
-        layout.addWidget(self.size_bar)
+        for bar in self.bars:
+            layout.addWidget(bar)
         layout.addWidget(self.summary)
         layout.addWidget(self.progress)
         layout.addLayout(_row(self.go, self.stop))
         layout.addWidget(self.result)
-        layout.addLayout(_row(self.reopen, self.folder))
-        for before, after in pairwise((self.target, self.path, browse, self.go, self.stop, self.reopen, self.folder)):
+        layout.addLayout(_row(self.copy, self.reopen, self.folder))
+        first = (self.target, self.path, browse, self.budget.flash, self.budget.ram, self.budget.bpw, self.inputs)
+        for before, after in pairwise((*first, self.tabs, self.go, self.stop, self.copy, self.reopen, self.folder)):
             self.setTabOrder(before, after)
+
+    def _build_table(self) -> None:
+        self.tabs.addTab("Plan")
+        self.tabs.addTab("Proof")
+        self.tabs.setAccessibleName("What the table shows")
+        self.tabs.setDrawBase(False)
+        self.table.setModel(self.model)
+        self.table.setItemDelegateForColumn(NAME, TwoLines(self))
+        self.table.setAccessibleName("What will be written")
+        self.table.verticalHeader().hide()
+        self.table.verticalHeader().setDefaultSectionSize(HEIGHT)
+        self.table.setShowGrid(False)
+        self.table.setWordWrap(False)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.table.setMinimumHeight(2 * HEIGHT + 28)
+        self.table.horizontalHeader().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
 
     def _connect(self) -> None:
         self.target.activated.connect(lambda _: self._on_target())
         self.path.textChanged.connect(lambda _: self._show_remark())
+        self.budget.changed.connect(self._show_budget)
+        self.inputs.clicked.connect(self._on_inputs)
+        self.tabs.currentChanged.connect(lambda _: self._show_table())
         self.go.clicked.connect(self.export)
+        self.copy.clicked.connect(self._on_copy)
         self.stop.clicked.connect(self._on_stop)
         self.reopen.clicked.connect(lambda: self.reopen_requested.emit(str(self._written)))
         self.folder.clicked.connect(self._on_folder)
@@ -132,6 +182,9 @@ class ExportPane(QWidget):
         controller.plan_failed.connect(self._on_plan_failed)
         controller.plan_cancelled.connect(lambda: self._on_plan_failed("Stopped; choose the target again for a plan."))
         controller.analysed.connect(self._warn)
+        controller.evaluated.connect(self._on_evaluated)
+        controller.accuracy.changed.connect(self._show_inputs)
+        controller.accuracy.failed.connect(self._on_inputs_failed)
         controller.exported.connect(self._on_exported)
         controller.export_failed.connect(self._on_failed)
         controller.export_cancelled.connect(self._on_cancelled)
@@ -139,9 +192,10 @@ class ExportPane(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
-        self._theme = self.model.theme = theme
+        self._theme = self.model.theme = self.proof.theme = theme
         self.table.viewport().update()
-        self.size_bar.set_theme(theme)
+        for bar in self.bars:
+            bar.set_theme(theme)
         self._show_remark()
         self._tell(self.result.text(), failed=self._failed)
 
@@ -158,7 +212,7 @@ class ExportPane(QWidget):
         self._changed()
 
     def _on_opened(self) -> None:
-        self._written = None
+        self._written = self._report = None
         self._tell("")
         self._suggested = self.path.text()
         self._suggest_path()
@@ -173,6 +227,7 @@ class ExportPane(QWidget):
         self._controller.drop_plan()
         self._plan = None
         self._show_idle()
+        self.tabs.setCurrentIndex(PLAN)
         if self.isVisible() and self._controller.session.checkpoint is not None:
             self.summary.setText("Planning…")
             self._replan.start()
@@ -198,30 +253,69 @@ class ExportPane(QWidget):
         checkpoint = self._controller.session.checkpoint
         said = "" if checkpoint is None else remark(self.path.text(), checkpoint.path)
         self.remark.setText(said)
-        self.remark.setVisible(bool(said))
+        just_written = self._written is not None and str(self._written) == self.path.text()
+        self.remark.setVisible(bool(said) and not just_written)
         self.remark.setStyleSheet(f"color: {self._theme.warning};")
         self.go.setText("Replace the file" if said.startswith("Replaces") else "Export")
         self.go.setEnabled(self._plan is not None and bool(self.path.text().strip()) and not self._controller.exporting)
 
     def _on_planned(self, plan: Plan) -> None:
         self._plan = plan
-        self.model.show_plan(plan)
-        width = max((self.fontMetrics().horizontalAdvance(text) for text in set(map(written_as, plan.rows))), default=0)
-        self.table.setColumnWidth(WRITTEN, min(130, max(76, width + 16)))
+        self._show_plan()
         packed = sum(entry.scheme is not None for entry in plan.rows)
         notes = sum(map(has_remark, plan.rows))
         bpw = f" at {plan.bpw:.2f} bits per weight" if plan.bpw is not None else ""
-        noted = f" {notes} with a remark, on top: see the tool tips." if notes else ""
+        noted = f" {notes} with a remark, on top." if notes else ""
         self.summary.setText(
-            f"{packed} tensors packed{bpw}, {len(plan.rows) - packed} others. "
-            f"{fmt.nbytes(plan.budgeted_nbytes)} instead of {fmt.nbytes(plan.fp32_nbytes)} in FP32"
-            f"{_on_device(plan)}.{noted} {_sentence(plan.remark)}".rstrip()
+            f"{packed} tensors packed{bpw}, {len(plan.rows) - packed} others.{_on_device(plan)}{noted} "
+            f"{_sentence(plan.remark)}".rstrip()
         )
-        self.size_bar.show_sizes(plan.budgeted_nbytes, plan.fp32_nbytes)
+        self._show_budget()
         self._show_idle()
-        if self._written is None:
-            self._tell("")
+        if not packed and notes:
+            self._tell(
+                f"Nothing is packed. This target carries: {registry[self.target.currentData()].carries}", failed=True
+            )
         self._warn()
+
+    def _show_plan(self) -> None:
+        """The rows of the plan, with what is known of the layers' outputs."""
+        found = self._evaluation
+        errors = {} if found is None else {layer.name: layer.error for layer in found.layers if layer.samples}
+
+        def line(row: PlanRow) -> Line:
+            return plan_line(row, errors.get(row.name))
+
+        self.model.show_rows([] if self._plan is None else plan_order(self._plan), "Size", line)
+        self._show_table()
+
+    def _show_table(self) -> None:
+        """The plan, or the proof of what was written."""
+        self.tabs.setVisible(self._report is not None)
+        self.summary.setVisible(self.tabs.currentIndex() == PLAN)  # figures of the plan; the proof needs the room
+        shown = self.proof if self.tabs.currentIndex() == PROOF else self.model
+        if self.table.model() is not shown:
+            self.table.setModel(shown)
+            self.table.horizontalHeader().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        self.table.setColumnWidth(VALUE, 62 if shown is self.model else 92)
+        self.table.setAccessibleName("What was read back" if shown is self.proof else "What will be written")
+
+    def _show_budget(self) -> None:
+        """How much of the device's room is used, and what is too much."""
+        if self._plan is None:
+            for bar in self.bars:
+                bar.show_share(0, "")
+            return
+        found = uses(self._plan, self.budget.budget)
+        for bar, use in zip(self.bars, found, strict=True):
+            bar.show_share(use.share, use.text, use.over)
+        over = [use.over for use in found if use.over]
+        if self.budget.problem:
+            self._tell(self.budget.problem, failed=True)
+        elif over:
+            self._tell(f"{_sentence('; '.join(over))} The tab Budget finds schemes that fit.", failed=True)
+        elif self._written is None and not self._controller.exporting:
+            self._tell("")
 
     def _warn(self) -> None:
         """Say what the measuring has found that an export will stop at."""
@@ -233,8 +327,8 @@ class ExportPane(QWidget):
 
     def _on_plan_failed(self, sentence: str) -> None:
         self._plan = None
-        self.model.show_plan(None)
-        self.size_bar.show_sizes(0, 0)
+        self._show_plan()
+        self._show_budget()
         self.summary.setText("Nothing can be written like this.")
         self._show_idle()
         self._tell(sentence, failed=True)
@@ -245,7 +339,8 @@ class ExportPane(QWidget):
         """Write the planned file in the background."""
         if self._plan is None or self._controller.exporting:
             return
-        self._written = None
+        self._written = self._report = None
+        self._show_table()
         self.progress.setValue(0)
         self._tell("Writing…")
         self._controller.export(self.target.currentData(), self._plan, Path(self.path.text().strip()).expanduser())
@@ -258,16 +353,23 @@ class ExportPane(QWidget):
         self.stop.setEnabled(exporting)
         self.reopen.setVisible(self._written is not None and not self._written.is_dir())
         self.folder.setVisible(self._written is not None)
+        self.copy.setVisible(self._plan is not None)
         self._show_remark()
 
     def _tell(self, text: str, *, failed: bool = False) -> None:
         self._failed = failed
         self.result.setStyleSheet(f"color: {self._theme.bad};" if failed else "")
         self.result.setText(text)
+        self.result.setVisible(bool(text))
 
     def _on_exported(self, report: Report) -> None:
         self._written = report.path
         self._show_idle()
+        if self._plan is not None:
+            self._report = report
+            self.proof.show_rows(proof_order(self._plan, report), "|difference|", proof_line)
+            self._show_table()
+            self.tabs.setCurrentIndex(PROOF)
         worst = max((row.max_difference for row in report.rows), default=0.0)
         same = "no value differs" if worst == 0 else f"largest difference {worst:.3g}"
         self._tell(
@@ -288,9 +390,34 @@ class ExportPane(QWidget):
         self._tell("Stopping…")
         self._controller.cancel_export()
 
+    # Outputs.
+
+    def _on_inputs(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Inputs", self.path.text(), INPUTS)
+        if path:
+            self._controller.accuracy.choose(Path(path))
+
+    def _on_evaluated(self, found: Evaluation | None) -> None:
+        self._evaluation = found
+        self._show_inputs()
+        self._show_plan()
+
+    def _show_inputs(self) -> None:
+        """What outputs lose, and with what inputs that was found."""
+        path, found = self._controller.accuracy.path, self._evaluation
+        with_ = "" if path is None else f"{printable(path.name, 40)}: "
+        waiting = "running…" if path is not None else CHOOSE_INPUTS
+        self.accuracy.setText(with_ + (waiting if found is None else in_short(found)))
+        self.accuracy.setToolTip("" if found is None else tip(in_words(found)))
+
+    def _on_inputs_failed(self, text: str) -> None:
+        self.accuracy.setText(text)
+
+    # Places.
+
     def _on_browse(self) -> None:
-        suffix = registry[self.target.currentData()].suffix
-        path, _ = QFileDialog.getSaveFileName(self, "Export to", self.path.text(), f"*{suffix}")
+        cls = registry[self.target.currentData()]
+        path, _ = QFileDialog.getSaveFileName(self, "Export to", self.path.text(), f"*{cls.suffix}")
         if path:
             self.path.setText(path)
 
@@ -299,9 +426,19 @@ class ExportPane(QWidget):
             folder = self._written if self._written.is_dir() else self._written.parent
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 
+    def _on_copy(self) -> None:
+        checkpoint = self._controller.session.checkpoint
+        if checkpoint is not None:
+            out = Path(self.path.text().strip()).expanduser()
+            command = export_command(checkpoint.path, self.target.currentData(), self._controller.recipe, out)
+            QGuiApplication.clipboard().setText(command)
+            self.copy.setText("Copied")
+            QTimer.singleShot(COPIED_MS, self, partial(self.copy.setText, "Copy command"))
+
 
 def _on_device(plan: Plan) -> str:
-    return "" if plan.needs is None else f", in flash, and {fmt.nbytes(plan.needs.ram)} of RAM"
+    needs = plan.needs
+    return "" if needs is None else f" {fmt.nbytes(needs.flash)} of flash and {fmt.nbytes(needs.ram)} of RAM."
 
 
 def _sentence(text: str) -> str:

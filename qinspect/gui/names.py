@@ -35,3 +35,15 @@ def shortened(name: str, room: int, width: Callable[[str], int]) -> str:
             words[at] = words[at][:1]
             name = ".".join(words)
     return name
+
+
+def ending(name: str, room: int, width: Callable[[str], int]) -> str:
+    """`…1.output.dense.weight`: as many of the last words as are at most `room` wide, or the last alone."""
+    if width(name) <= room:
+        return name
+    words = name.split(".")
+    for first in range(1, len(words)):
+        shown = "…" + ".".join(words[first:])
+        if width(shown) <= room:
+            return shown
+    return words[-1]

@@ -106,9 +106,8 @@ class CompressedTensors(TensorFile):
                 f"there is no {_CONFIG} beside the open file: the one that is written only describes the quantization, "
                 "and transformers needs the model's own in it"
             )
-        return (
-            f"{_CONFIG} is the model's own with quantization_config in it; {len(folder.others)} more files are copied"
-        )
+        others = f", and {len(folder.others)} more files of its folder" if folder.others else ""
+        return f"the model's own {_CONFIG} goes along, with quantization_config in it{others}"
 
     def stored(self, row: PlanRow) -> list[Stored]:
         """Codes, scales and shape; or the tensor itself."""

@@ -101,7 +101,7 @@ class Onnx(TensorFile):
         if isinstance(form, Form):
             return self.row(checkpoint, choice, form.name, form)
         stays = choice if choice.scheme is None else replace(choice, scheme=None, note=f"stays as it is: {form}")
-        return replace(self.row(checkpoint, stays, UNCHANGED), nbytes=choice.info.nbytes)
+        return replace(self.row(checkpoint, stays, UNCHANGED), nbytes=choice.info.nbytes, wanted=choice.scheme)
 
     def remark(self, checkpoint: Checkpoint) -> str:
         """How much of the graph is new."""

@@ -28,13 +28,16 @@ class Export(Verb):
         add_recipe(parser)
         add_importance(parser)
         add_output(parser)
+        help = "say what would become of every tensor, and how large it gets, and write nothing"
+        parser.add_argument("--dry-run", action="store_true", help=help)
 
     def run(self, args: argparse.Namespace) -> int:
         """All of it, or nothing is written."""
         with open_file(args) as checkpoint:
-            plan, written = write(checkpoint, args.to, recipe_for(args, checkpoint), args.output, args.importance)
+            recipe = recipe_for(args, checkpoint)
+            plan, written = write(checkpoint, args.to, recipe, args.output, args.importance, dry=args.dry_run)
         if args.json:
-            report.print_json(report.export_json(args.to, plan, written))
+            report.print_json(report.export_json(args.to, args.output, plan, written))
         else:
             report.print_export(plan, written)
         return 0
