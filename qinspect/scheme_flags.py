@@ -90,16 +90,6 @@ def scheme_of(args: argparse.Namespace) -> Scheme | None:
     return scheme if fields or args.scheme else None
 
 
-def arguments_of(scheme: Scheme) -> list[str]:
-    """The words of a command line that name `scheme`; values that are the default are left out."""
-    words = ["--scheme", scheme.name]
-    for p in scheme.active_parameters():
-        value = getattr(scheme, p.name)
-        if value != p.default:
-            words += [_flag(p.name), f"{value:g}" if p.type is float else str(value)]
-    return words
-
-
 def scheme_of_text(text: str) -> Scheme:
     """The scheme that is written `symmetric,bits=8,group_size=32`; raises SchemeError."""
     name, *words = text.split(",")

@@ -17,7 +17,7 @@ from qinspect import scheme_flags
 from qinspect.cli import main
 from qinspect.evaluation import Evaluation, LayerOutput
 from qinspect.gui.accuracy import in_short, in_words
-from qinspect.gui.command_line import export_command
+from qinspect.gui.command_line import arguments_of, export_command
 from qinspect.gui.device_budget import DeviceBudget, uses
 from qinspect.gui.lines import plan_line, proof_line
 from qinspect.gui.names import ending
@@ -166,7 +166,7 @@ def test_a_scheme_becomes_flags_and_a_scheme_again(name, tmp_path):
     allowed = {p.name: p for p in registry[name].parameters()}
     fits = {k: v for k, v in odd.items() if k in allowed and (allowed[k].choices is None or v in allowed[k].choices)}
     for scheme in (make_scheme(name), make_scheme(name, **fits)):
-        words = scheme_flags.arguments_of(scheme)
+        words = arguments_of(scheme)
         pairs = zip(words[2::2], words[3::2], strict=True)
         text = ",".join([words[1], *(f"{flag.removeprefix('--')}={value}" for flag, value in pairs)])
         assert scheme_flags.scheme_of_text(text) == scheme
