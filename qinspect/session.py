@@ -118,7 +118,7 @@ class Inspection:
 
 def weights_of(request: Request, token: Token | None = None) -> tuple[Weights | None, QTensor | None]:
     """The layer's original weights, as far as they are known, and its packed form if it is shown as stored."""
-    loaded = request.checkpoint.lazy(request.info.name)
+    loaded = request.checkpoint.recent(request.info.name)
     original = _reference_of(request)
     if not isinstance(loaded, QTensor):
         return loaded, None
@@ -131,7 +131,7 @@ def _reference_of(request: Request) -> Weights | None:
     """The layer's weights in the reference, decoded if they are packed there."""
     if request.reference is None or request.original is None:
         return None
-    loaded = request.reference.lazy(request.original)
+    loaded = request.reference.recent(request.original)
     return loaded.scheme.dequantize(loaded) if isinstance(loaded, QTensor) else loaded
 
 

@@ -176,6 +176,10 @@ class Aligned(Checkpoint):
             found = _decoded(self._raw, part.names[0], slice(first, int(order.max(initial=0)) + 1))[order - first]
         return readonly(found)
 
+    def check(self) -> None:
+        """See `Checkpoint.check`."""
+        self._raw.check()
+
     def close(self) -> None:
         """Close `raw`."""
         self._raw.close()

@@ -101,6 +101,23 @@ class Checkpoint(ABC):
         """
         return self.load(name)
 
+    _recent: tuple[str, Weights | QTensor] | None = None
+
+    def recent(self, name: str) -> Weights | QTensor:
+        """As `lazy`, but the last one is kept: while a tensor is looked at it is asked for over and over.
+
+        Some have to be read whole and turned round. FormatError if the file has changed since.
+        """
+        self.check()
+        held = self._recent
+        if held is None or held[0] != name:
+            self._recent = None  # or two would be held
+            held = self._recent = name, self.lazy(name)
+        return held[1]
+
+    def check(self) -> None:  # noqa: B027 - what is in memory does not change
+        """FormatError if a file has changed since it was opened, or was closed."""
+
     def info(self, name: str) -> TensorInfo:
         """The header of `name`; FormatError if there is no such tensor."""
         if name not in self._by_name:

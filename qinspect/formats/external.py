@@ -65,6 +65,11 @@ class ExternalFiles:
             return path
         raise FormatError(f"its data lie in {shown}, which is missing: put that file beside the model")
 
+    def check(self) -> None:
+        """FormatError if one of them has changed since it was opened."""
+        for file in self._opened.values():
+            file.check()
+
     def close(self) -> None:
         """Release all."""
         for file in self._opened.values():

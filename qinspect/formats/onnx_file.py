@@ -73,6 +73,11 @@ class OnnxCheckpoint(StoredCheckpoint):
         """The model and the files of its weights."""
         return (self.path, *self._external.paths)
 
+    def check(self) -> None:
+        """See `Checkpoint.check`."""
+        super().check()
+        self._external.check()
+
     def close(self) -> None:
         """Release all."""
         super().close()

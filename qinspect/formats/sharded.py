@@ -94,6 +94,11 @@ class ShardedCheckpoint(Checkpoint):
         for shard in self._shards.values():
             yield from shard.checksums()
 
+    def check(self) -> None:
+        """See `Checkpoint.check`."""
+        for shard in self._shards.values():
+            shard.check()
+
     def close(self) -> None:
         """Release all shards."""
         for shard in self._shards.values():

@@ -325,6 +325,11 @@ class StoredCheckpoint(Checkpoint):
             text = "there is too little memory to read this tensor; close other programs"
             raise UnsupportedError(text, path=self.path, tensor=name) from error
 
+    def check(self) -> None:
+        """See `Checkpoint.check`."""
+        if self.file is not None:
+            self.file.check()
+
     def close(self) -> None:
         """Release the file."""
         if self.file is not None:

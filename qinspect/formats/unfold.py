@@ -86,6 +86,10 @@ class PackedCheckpoint(Checkpoint):
         """Those of the stored arrays."""
         return self._raw.checksums()
 
+    def check(self) -> None:
+        """See `Checkpoint.check`."""
+        self._raw.check()
+
     def close(self) -> None:
         """Release the container."""
         self._raw.close()

@@ -1,4 +1,4 @@
-"""Packed `.pt`: a state dict whose base-11 layers a torch module loads as they are (`docs/file-formats.md`)."""
+"""Packed `.pt`: a state dict whose base-11 layers a torch module loads as they are (`docs/formats.md`)."""
 
 from __future__ import annotations
 

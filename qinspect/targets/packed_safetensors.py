@@ -1,4 +1,4 @@
-"""Packed `.safetensors`: any scheme, and all that a reader needs in the metadata (`docs/file-formats.md`)."""
+"""Packed `.safetensors`: any scheme, and all that a reader needs in the metadata (`docs/formats.md`)."""
 
 from __future__ import annotations
 

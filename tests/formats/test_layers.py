@@ -102,6 +102,20 @@ class TestFixtures:
                 assert again.info(info.name).dtype == info.dtype
 
 
+def test_a_layer_that_is_looked_at_is_read_once(tmp_path):
+    shutil.copytree(DATA / "awq", tmp_path, dirs_exist_ok=True)
+    with open_checkpoint(tmp_path) as checkpoint:
+        first, second = [info.name for info in checkpoint.infos if info.qtype][:2]
+        held = checkpoint.recent(first)
+        assert checkpoint.recent(first) is held
+        assert checkpoint.recent(second) is not held
+        assert checkpoint.recent(first) is not held
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(path.read_bytes() + b"x")
+        with pytest.raises(FormatError, match="has changed on disk; open it again"):
+            checkpoint.recent(first)
+
+
 def test_every_format_has_a_fixture():
     titles = set()
     for name in FIXTURES:

@@ -255,7 +255,10 @@ class TestExternalData:
     def test_a_file_that_changes_is_an_error(self, folder):
         path, _ = folder
         with open_checkpoint(path / "a.onnx") as checkpoint:
+            assert checkpoint.recent("v") is checkpoint.recent("v")
             os.truncate(path / "w.bin", 1000)
+            with pytest.raises(FormatError, match="has changed"):
+                checkpoint.recent("v")
             with pytest.raises(FormatError, match=r"w\.bin: v: the file has changed|w\.bin.*has changed"):
                 checkpoint.load("v")
 

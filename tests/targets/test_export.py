@@ -164,7 +164,7 @@ def test_names_that_look_like_data_parallel_training_survive(tmp_path):
 
 
 def test_the_documented_bytes(tmp_path):
-    """The two examples in docs/file-formats.md."""
+    """The two examples in docs/formats.md."""
     save_file({"a.weight": torch.arange(11.0)[None], "b.weight": torch.tensor([[-7, 0, 3.5, 7, 1]])}, tmp_path / "in")
     recipe = Recipe((Rule("a.*", make_scheme("base11", group_size=11)), Rule("b.*", make_scheme("symmetric", bits=4))))
     export(tmp_path / "in", "safetensors", recipe, tmp_path / "out")

@@ -12,30 +12,25 @@ import numpy as np
 
 from qinspect.errors import FormatError, UnsupportedError, printable
 from qinspect.formats.dtypes import numpy_dtype
-from qinspect.formats.layer import FLOATS, FoundLayer, LayerFormat, Part, held
-from qinspect.formats.layers.words import stream_bytes, stream_codes, turned
+from qinspect.formats.layer import FLOATS, FoundLayer, Part, held
+from qinspect.formats.layers.words import WordLayers, stream_bytes, stream_codes, turned
 from qinspect.quant.decode_only import Blocked
 
 _NIBBLE_OF = np.array([0, 4, 1, 5, 2, 6, 3, 7])
 """Where each of eight outputs is."""
 
 
-class AWQ(LayerFormat):
+class AWQ(WordLayers):
     """Layers of AutoAWQ, in its layout for matrices (GEMM)."""
 
     name: ClassVar[str] = "awq"
     title: ClassVar[str] = "AWQ"
     order: ClassVar[int] = 30
-    marks: ClassVar[tuple[str, ...]] = ("qweight",)
-
-    def prefix(self, name: str) -> str | None:
-        """By the codes."""
-        return name.removesuffix("qweight") if name.endswith(".qweight") or name == "qweight" else None
 
     def layer(self, prefix: str) -> FoundLayer | None:
         """See `LayerFormat.layer`."""
-        names = [prefix + part for part in ("qweight", "scales", "qzeros")]
-        if any(name not in self.stored for name in names):
+        names = self.arrays(prefix)
+        if names is None:
             return None
         qweight, scales = self.array(names[0], dims=2), self.array(names[1], *FLOATS, dims=2)
         qzeros = self.array(names[2], qweight.dtype, dims=2)

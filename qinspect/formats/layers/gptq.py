@@ -16,30 +16,25 @@ import numpy as np
 
 from qinspect.errors import FormatError, UnsupportedError, printable
 from qinspect.formats.dtypes import numpy_dtype
-from qinspect.formats.layer import FLOATS, FoundLayer, LayerFormat, Part, held
-from qinspect.formats.layers.words import stream_codes, turned
+from qinspect.formats.layer import FLOATS, FoundLayer, Part, held
+from qinspect.formats.layers.words import WordLayers, stream_codes, turned
 from qinspect.quant.decode_only import Blocked, Ordered
 
 _PLANES = {3: (2, 1), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1)}
 """Bits of each plane, the lowest first."""
 
 
-class GPTQ(LayerFormat):
+class GPTQ(WordLayers):
     """Layers of AutoGPTQ and GPTQModel."""
 
     name: ClassVar[str] = "gptq"
     title: ClassVar[str] = "GPTQ"
     order: ClassVar[int] = 20
-    marks: ClassVar[tuple[str, ...]] = ("qweight",)
-
-    def prefix(self, name: str) -> str | None:
-        """By the codes."""
-        return name.removesuffix("qweight") if name.endswith(".qweight") or name == "qweight" else None
 
     def layer(self, prefix: str) -> FoundLayer | None:
         """See `LayerFormat.layer`."""
-        names = [prefix + part for part in ("qweight", "scales", "qzeros")]
-        if any(name not in self.stored for name in names):
+        names = self.arrays(prefix)
+        if names is None:
             return None
         qweight, scales = self.array(names[0], "I32", dims=2), self.array(names[1], *FLOATS, dims=2)
         words, rows = qweight.shape

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import ml_dtypes
 import numpy as np
 
+from qinspect.formats.layer import LayerFormat
 from qinspect.quant.layout import Layout
 from qinspect.quant.packing import BitPacking, read_bits
+
+
+class WordLayers(LayerFormat):
+    """Base of formats whose layers are words `qweight`, with `scales` and zero points `qzeros` in words beside them."""
+
+    marks: ClassVar[tuple[str, ...]] = ("qweight",)
+
+    def prefix(self, name: str) -> str | None:
+        """By the codes."""
+        return name.removesuffix("qweight") if name.endswith(".qweight") or name == "qweight" else None
+
+    def arrays(self, prefix: str) -> list[str] | None:
+        """The names of the three; None where one is missing."""
+        names = [prefix + part for part in ("qweight", "scales", "qzeros")]
+        return names if all(name in self.stored for name in names) else None
 
 
 def stream_codes(words: np.ndarray, bits: int, count: int) -> np.ndarray:
