@@ -21,6 +21,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import numpy as np
 from PySide6.QtCore import QElapsedTimer, QEvent, QEventLoop, QObject, QSettings, Qt, QTimer
 from PySide6.QtWidgets import QApplication
+from safetensors.numpy import save_file
 
 from qinspect.gui import app as gui_app
 from qinspect.gui import layer_rows as columns
@@ -249,14 +250,14 @@ def start(rounds: int) -> dict[str, float]:
 
 def many(folder: Path) -> dict[str, list[float]]:
     """Milliseconds a step of sorting, filtering and scrolling 2,000 tensors takes, with its repaint."""
-    path = folder / "many.npz"
+    path = folder / "many.safetensors"
     rng = np.random.default_rng(0)
     arrays = {
         f"blocks.{n // 8}.{part}.weight": rng.standard_normal((32, 64)).astype(np.float32)
         for n in range(0, MANY, 8)
         for part in ("q", "k", "v", "o", "gate", "up", "down", "norm")
     }
-    np.savez(path, **arrays)
+    save_file(arrays, path)
     driver = Driver(path)
     view, table = driver.window.table.view, driver.window.table
 
@@ -291,7 +292,7 @@ def row(what: str, values: list[float], bound: str = "") -> None:
 def write_layers(path: Path) -> None:
     """A checkpoint of two large layers."""
     rng = np.random.default_rng(1)
-    np.savez(path, **{name: rng.standard_normal(SHAPE, dtype=np.float32) for name in LAYERS})
+    save_file({name: rng.standard_normal(SHAPE, dtype=np.float32) for name in LAYERS}, path)
 
 
 def main() -> None:
@@ -306,8 +307,8 @@ def main() -> None:
         print(f"{os.cpu_count()} cores, layers of {SHAPE[0]} × {SHAPE[1]}, ms\n")
         print("| | p50 | p95 | p99 | most | of | bound |\n|---|---|---|---|---|---|---|")
         if {"drag", "exact", "layer"} & set(wanted):
-            write_layers(folder / "large.npz")
-            driver = Driver(folder / "large.npz")
+            write_layers(folder / "large.safetensors")
+            driver = Driver(folder / "large.safetensors")
             if "drag" in wanted:
                 drags = [drag(driver) for _ in range(4)][1:]
                 row("preview painted after a change, in a drag", [each for d in drags for each in d[0]], "p95 ≤ 50")

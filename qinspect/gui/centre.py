@@ -16,6 +16,7 @@ from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.compare_bar import CompareBar
 from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel, ViewFrame, ViewGrid
+from qinspect.gui.one_pass import OnePass
 from qinspect.gui.theme import Theme
 from qinspect.session import Inspection
 
@@ -89,8 +90,9 @@ class Centre(QWidget):
 
     def show_inspection(self, inspection: Inspection | None, message: str = "") -> None:
         """Let all views draw a layer, or show `message`."""
-        for frame in self.frames:
-            frame.show_inspection(inspection, message)
+        with OnePass(self):
+            for frame in self.frames:
+                frame.show_inspection(inspection, message)
 
     # What is in front.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QCoreApplication, QEvent, QLineF, QPointF, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QColor,
     QFocusEvent,
@@ -135,9 +135,11 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
     def settle(self) -> None:
         """All that suits the range in view is drawn: `ranged` is not needed for the changes so far.
 
-        What pyqtgraph would find out as it paints, it finds out now: else it would paint twice.
+        What pyqtgraph would find out as it paints, it finds out now, and so are the items told of that have changed:
+        else it would be painted twice, and each plot in a pass of its own through all that lies under it.
         """
         self.scene().prepareForPaint()
+        QCoreApplication.sendPostedEvents(self.scene(), QEvent.Type.MetaCall.value)
         self._pause.stop()
 
     def _on_range_changed(self, *_: object) -> None:

@@ -322,8 +322,8 @@ class PlotView(View):
         self.show_pin(self.linked.pin)
         self.readout.setText(self.hint)
         for plot in self.plots:
-            plot.settle()
             plot.follow()
+            plot.settle()
 
     def _wait_for_b(self, *, same: bool, keep: bool) -> None:
         """Say why there is no B; while it is still to come, what was drawn before stays."""
