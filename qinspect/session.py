@@ -26,6 +26,9 @@ from qinspect.task import Token
 SAMPLE = 1 << 18
 """Weights that the slower rules and the limits look at."""
 
+PREVIEW = 1 << 19
+"""Weights that a preview looks at: two blocks, one for each of two cores."""
+
 
 @dataclass(frozen=True, eq=False)
 class Request:
@@ -33,7 +36,8 @@ class Request:
 
     `scheme` None means a packed layer as it is stored. `reference` holds the originals of a packed file's layers, this
     one's under the name `original`, if it has it. `importance` is what the errors of its input channels count.
-    `questions` are what the views in sight want to know; `row` is one that a preview's sample is to have.
+    `questions` are what the views in sight want to know; `row` is one that a preview's sample is to have, unless it has
+    the `sample` of an earlier one.
     """
 
     checkpoint: Checkpoint
@@ -44,6 +48,7 @@ class Request:
     questions: tuple[analysis.Question, ...] = ()
     row: int | None = None
     importance: np.ndarray | None = None
+    sample: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def key(self) -> tuple[str, Scheme | None]:
@@ -110,6 +115,16 @@ class Inspection:
     def weights(self) -> Weights | None:
         """The original weights of the same rows, where they are known."""
         return self.subject.weights
+
+    @property
+    def sample(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows that a preview was computed from and their numbers; None for what is exact."""
+        weights = self.weights
+        return (weights, self.rows) if isinstance(weights, np.ndarray) and self.rows is not None else None
+
+    def report(self) -> LayerReport:
+        """The figures alone, as `measure` finds them."""
+        return LayerReport(self.info, self.scheme, self.metrics, self.findings, limits=self.limits)
 
     def unanswered(self, questions: Iterable[analysis.Question]) -> list[analysis.Question]:
         """Those of `questions` whose answers are not known yet."""
@@ -203,14 +218,14 @@ def _figures(
 
 
 def inspect(request: Request, *, preview: bool = False, token: Token | None = None) -> Inspection:
-    """What the views show of one layer; as a preview, of a sample of its rows (about a million weights)."""
+    """What the views show of one layer; as a preview, of a sample of its rows."""
     token = token or Token()
     try:
         weights, packed = weights_of(request, token)
         part, rows = 1.0, None
         if preview and packed is None and weights is not None:
             size = weights.size
-            weights, rows = analysis.numbered_rows(weights, row=request.row)
+            weights, rows = request.sample or analysis.numbered_rows(weights, PREVIEW, request.row)
             part = weights.size / max(1, size)
         scheme = _scheme_of(request, packed)
         quantized = scheme.quantize(weights, importance=request.importance, token=token) if packed is None else packed
@@ -360,6 +375,11 @@ class Session:
         """Those of `layers` that have not been measured yet."""
         layers = self.decided(recipe).layers
         return [self.request(info, scheme) for info, scheme in layers if (info.name, scheme) not in self.reports]
+
+    def wants(self, request: Request) -> bool:
+        """Whether a report of it would be new, and what an exact inspection says would be all of it."""
+        known = request.key in self.reports or request.info.name in self.importance
+        return not known and request.checkpoint is self.checkpoint and request.reference is self.reference
 
     def total(self, recipe: Recipe) -> Total:
         """The whole file under `recipe`, with all that is left alone; SQNR of what was measured of `layers` so far."""

@@ -32,6 +32,8 @@ class ColourBar(pg.GraphicsWidget):  # type: ignore[misc]
         self._theme: Theme = DARK
         self._counts = np.zeros(0)
         self._wide = True
+        self._marks: list[tuple[float, str]] = []
+        self._marked_for = 0.0
         self.setFixedWidth(NUMBERS + SHAPE)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setToolTip("Click for colours, limits and how values spread between them")
@@ -41,6 +43,7 @@ class ColourBar(pg.GraphicsWidget):  # type: ignore[misc]
         rows = np.ascontiguousarray(table[-2::-1, None, :])  # the last colour is for no value
         self._image = QImage(rows.data, 1, len(rows), 3, QImage.Format.Format_RGB888).copy()
         self._spread, self._theme = spread, theme
+        self._marks = []
         places = spread.places(sampled(values).astype(np.float32, copy=False))
         self._counts = np.histogram(places, SHAPE_BINS, (0.0, 1.0))[0]
         self.update()
@@ -73,8 +76,7 @@ class ColourBar(pg.GraphicsWidget):  # type: ignore[misc]
         painter.drawRect(strip)
         painter.setFont(small_font())
         taken = math.inf
-        for value, text in self._ticks(height):
-            place = float(self._spread.places(np.array([value]))[0])
+        for place, text in self._placed(height):
             y = strip.bottom() - place * height
             centre = min(max(y, 6), height - 6)
             if not -1e-6 <= place <= 1 + 1e-6 or taken - centre < 11:
@@ -94,6 +96,14 @@ class ColourBar(pg.GraphicsWidget):  # type: ignore[misc]
         edges = box.bottom() - np.repeat(np.linspace(0, 1, widths.size + 1), 2) * box.height()
         across = np.concatenate([[0.0], np.repeat(widths, 2), [0.0]])
         painter.fillPath(pg.arrayToQPath(box.right() - across, edges), QColor(self._theme.line))
+
+    def _placed(self, height: float) -> list[tuple[float, str]]:
+        """Numbers and where they stand, 0…1 from below."""
+        if not self._marks or height != self._marked_for:
+            self._marked_for, ticks = height, self._ticks(height)
+            places = self._spread.places(np.array([value for value, _ in ticks]))
+            self._marks = [(float(place), text) for place, (_, text) in zip(places, ticks, strict=True)]
+        return self._marks
 
     def _ticks(self, height: float) -> list[tuple[float, str]]:
         """Round values from low to high, and their numbers."""

@@ -21,6 +21,7 @@ from qinspect.gui.details import Details
 from qinspect.gui.history import History, change_words
 from qinspect.gui.jobs import Job, Lane
 from qinspect.gui.linked import Linked
+from qinspect.gui.looking import Looking
 from qinspect.gui.scopes import Place, Scope, shared_words
 from qinspect.gui.sweeps import Sweeps
 from qinspect.gui.work import sentence, warm_up
@@ -31,15 +32,11 @@ from qinspect.session import (
     LayerReport,
     Request,
     Session,
-    inspect,
     measure_all,
 )
 from qinspect.targets.target import Plan
 from qinspect.targets.target import registry as targets
 from qinspect.task import Token
-
-REFINE_DELAY_MS = 150
-"""Pause in the changes after which a preview is refined from a sample to all rows."""
 
 ANALYSE_DELAY_MS = 250
 """Pause in the changes after which all layers are measured anew."""
@@ -76,25 +73,27 @@ class Controller(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.session = Session()
-        self.preview = Lane("preview", self, newest_only=True)
         self.bulk = Lane("bulk", self)
         self.history = History(self)
         self.linked = Linked(self)
         self.details = Details(self)
+        self.looking = Looking(self.details, self.linked, self._request, self)
+        self.preview = self.looking.lane
         self.sweeps = Sweeps(self)
         self.accuracy = Accuracy(self)
         self.info: TensorInfo | None = None
         self.scope = Scope.ALL
         self.selection: tuple[str, ...] = ()
         self.trial = make_scheme("base11")
-        self._shown: Request | None = None
         self._opening: Job | None = None
         self._analysis: Job | None = None
         self._planning: Job | None = None
         self._export: Job | None = None
-        self._refine = _timer(self, REFINE_DELAY_MS, self._request_exact)
         self._analyse = _timer(self, ANALYSE_DELAY_MS, self._start_analysis)
         self.bulk.progressed.connect(self._on_progress)
+        self.preview.started.connect(lambda _: self._pause_analysis())
+        self.looking.looked.connect(self._on_inspection)
+        self.looking.failed.connect(self._on_uninspectable)
         self.history.changed.connect(self._on_recipe)
         self.details.failed.connect(self._on_error)
         self.comparing = Comparing(self)
@@ -104,9 +103,8 @@ class Controller(QObject):
     @property
     def busy(self) -> bool:
         """Whether anything runs or is about to."""
-        timers = self._refine.isActive() or self._analyse.isActive()
-        lanes = self.preview.idle and self.bulk.idle and self.sweeps.idle
-        return timers or self.details.busy or self.comparing.busy or not lanes
+        waiting = self._analyse.isActive() or self.looking.busy or self.details.busy or self.comparing.busy
+        return waiting or not (self.bulk.idle and self.sweeps.idle)
 
     # Opening.
 
@@ -151,7 +149,7 @@ class Controller(QObject):
 
     def _on_opened(self, recipe: Recipe | None, reference: str | Path | None, checkpoint: Checkpoint) -> None:
         self._stop_analysis()
-        self.preview.cancel_all()
+        self.looking.forget()
         old, originals = self.session.checkpoint, self.session.reference
         again = old is not None and old.path == checkpoint.path
         if again and originals is not None:
@@ -194,7 +192,7 @@ class Controller(QObject):
     def _measure_anew(self) -> None:
         self._stop_analysis()
         self.recipe_changed.emit(self.recipe)
-        self._request_preview()
+        self.looking.look()
         self._analyse.start()
 
     # The recipe.
@@ -265,8 +263,8 @@ class Controller(QObject):
         self.recipe_changed.emit(recipe)
         self.chosen.emit(self.scheme)
         self.place_changed.emit()
-        if not self._same_request():
-            self._request_preview()
+        if not self.looking.up_to_date:
+            self.looking.look()
         if self.session.missing(recipe):
             self._analyse.start()
         elif self.session.checkpoint is not None:
@@ -285,7 +283,7 @@ class Controller(QObject):
         self.selected.emit(info)
         self.chosen.emit(self.scheme)
         self.place_changed.emit()
-        self._request_preview()
+        self.looking.look()
 
     @property
     def scheme(self) -> Scheme | None:
@@ -314,41 +312,15 @@ class Controller(QObject):
             return None
         return self.session.request(self.info, self.effective_scheme(self.info))
 
-    def _same_request(self) -> bool:
-        """Whether the selected layer is shown under the same scheme as when it was asked for last."""
-        now, before = self._request(), self._shown
-        return now is not None and before is not None and (now.info, now.scheme) == (before.info, before.scheme)
-
-    def _asked(self, request: Request) -> Request:
-        """With what the views in sight want to know."""
-        return self.details.filled(request, self.linked.row)
-
-    def _request_preview(self) -> None:
-        request = self._shown = self._request()
-        self._refine.stop()
-        if request is None:
-            self.preview.cancel_all()
-            return
-        self.details.drop()
-        work = _inspecting(self._asked(request), preview=True)
-        self.preview.put(Job("Preview", work, self._on_inspection, partial(self._on_uninspectable, request.info)))
-
-    def _request_exact(self) -> None:
-        request = self._request()
-        if request is not None:
-            work = _inspecting(self._asked(request), preview=False)
-            failed = partial(self._on_uninspectable, request.info)
-            self.preview.put(Job("All rows", work, self._on_inspection, failed, yields=True))
-
-    def _on_inspection(self, inspection: Inspection) -> None:
-        if inspection.info is not self.info:
+    def _on_inspection(self, request: Request, inspection: Inspection) -> None:
+        if request.info is not self.info:
             return
         self.inspected.emit(inspection)
-        if inspection.part < 1.0 and self.preview.idle:
-            self._refine.start()
+        if inspection.part == 1.0 and self.session.wants(request):
+            self._on_report((request, inspection.report()))
 
-    def _on_uninspectable(self, info: TensorInfo, error: Exception) -> None:
-        if info is self.info:
+    def _on_uninspectable(self, request: Request, error: Exception) -> None:
+        if request.info is self.info:
             self.uninspectable.emit(sentence(error))
 
     # All layers.
@@ -360,6 +332,9 @@ class Controller(QObject):
 
     def _start_analysis(self) -> None:
         if self.session.checkpoint is None:
+            return
+        if self.looking.busy:
+            self._analyse.start()  # what a person looks at comes first
             return
         requests = self.session.missing(self.recipe)
 
@@ -486,18 +461,13 @@ class Controller(QObject):
 
     def shutdown(self) -> None:
         """Stop all work and let go of the files; nothing is signalled afterwards."""
-        self._refine.stop()
         self._analyse.stop()
         self.comparing.shutdown()
         self.details.shutdown()
-        self.preview.shutdown()
+        self.looking.shutdown()
         self.bulk.shutdown()
         self.sweeps.shutdown()
         self.session.close()
-
-
-def _inspecting(request: Request, *, preview: bool) -> Callable[[Token, Emit], Inspection]:
-    return lambda token, _: inspect(request, preview=preview, token=token)
 
 
 def _timer(parent: QObject, delay_ms: int, slot: Callable[[], None]) -> QTimer:

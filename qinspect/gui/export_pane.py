@@ -15,7 +15,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QTabBar,
     QTableView,
@@ -46,6 +45,7 @@ from qinspect.gui.lines import (
     proof_order,
 )
 from qinspect.gui.plain import PlainLabel, tip
+from qinspect.gui.progress import Progress
 from qinspect.gui.size_bar import SizeBar
 from qinspect.gui.theme import DARK, Theme
 from qinspect.targets.target import Plan, PlanRow, Report, registry
@@ -89,7 +89,7 @@ class ExportPane(QWidget):
         self.table = QTableView(self)
         self.bars = tuple(SizeBar(name, self) for name in ("Flash", "RAM", "Bits a weight"))
         self.summary = PlainLabel(self)
-        self.progress = QProgressBar(self)
+        self.progress = Progress("Progress of the export", self)
         self.go = QPushButton("Export", self)
         self.stop = QPushButton("Cancel", self)
         self.result = PlainLabel(self)
@@ -124,8 +124,6 @@ class ExportPane(QWidget):
         self.inputs.setObjectName("field")
         self.inputs.setToolTip("Choose a file with inputs x, and perhaps labels y, for the network or its layers")
         self.copy.setToolTip("Copy the command that writes the same from a terminal")
-        self.progress.setRange(0, 1000)
-        self.progress.setTextVisible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 12, 12, 12)
         layout.setSpacing(8)
@@ -188,7 +186,7 @@ class ExportPane(QWidget):
         controller.exported.connect(self._on_exported)
         controller.export_failed.connect(self._on_failed)
         controller.export_cancelled.connect(self._on_cancelled)
-        controller.export_progressed.connect(lambda fraction: self.progress.setValue(round(1000 * fraction)))
+        controller.export_progressed.connect(lambda fraction: self.progress.show_fraction(fraction))
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
@@ -341,7 +339,7 @@ class ExportPane(QWidget):
             return
         self._written = self._report = None
         self._show_table()
-        self.progress.setValue(0)
+        self.progress.show_fraction(0)
         self._tell("Writing…")
         self._controller.export(self.target.currentData(), self._plan, Path(self.path.text().strip()).expanduser())
         self._show_idle()

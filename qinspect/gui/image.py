@@ -14,6 +14,7 @@ from qinspect.gui.colour_bar import ColourBar
 from qinspect.gui.colours import Kind, Look, Spread, table_of
 from qinspect.gui.plots import BOTTOM, RIGHT, TOP, Plot
 from qinspect.gui.pooling import Crop, Source
+from qinspect.gui.raster import Raster
 from qinspect.gui.strips import Strip
 
 OVERVIEW = 512
@@ -66,12 +67,11 @@ class ImagePlot(Plot):
         self._shape = 0, 0
         self._fallback = 1.0
         self._strips_wanted = False
-        self._image = pg.ImageItem(autoDownsample=False)
-        self._backdrop = pg.ImageItem(autoDownsample=False)
+        self._image, self._backdrop = Raster(), Raster()
         self._part = QGraphicsRectItem()  # right of the line: holds the image that is over the other
         self._part.setFlag(QGraphicsRectItem.GraphicsItemFlag.ItemClipsChildrenToShape)
         self._part.setPen(pg.mkPen(None))
-        self._cover = pg.ImageItem(autoDownsample=False)
+        self._cover = Raster()
         self._cover.setParentItem(self._part)
         self._part.hide()
         self.bar = ColourBar()
@@ -186,8 +186,8 @@ class ImagePlot(Plot):
         self.spread = Spread.over(low, high, self.look.norm)
         table = table_of(self.look.table, self.theme)
         for item in (self._image, self._cover):
-            item.setLookupTable(table)
-        self._backdrop.setLookupTable(table_of("grey", self.theme))
+            item.set_table(table)
+        self._backdrop.set_table(table_of("grey", self.theme))
         self.bar.set(table, self.spread, self.theme, self.values)
 
     def refresh(self) -> None:
@@ -207,9 +207,8 @@ class ImagePlot(Plot):
         for item, place in self._places.items():
             self._put(item, place)
 
-    def _paint_crop(self, item: pg.ImageItem, crop: Crop, spread: Spread) -> None:
-        item.setImage(spread.indices(crop.values), autoLevels=False, levels=(0, 255))
-        item.setRect(crop.rect)
+    def _paint_crop(self, item: Raster, crop: Crop, spread: Spread) -> None:
+        item.show_cells(spread.indices(crop.values), crop.rect)
 
     def _on_range_changed(self, *_: object) -> None:
         super()._on_range_changed()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +19,10 @@ from qinspect.task import Cancelled, Token
 Work = Callable[[Token, Callable[[Any], None]], Any]
 """The work itself: it checks the token and may hand over parts of its result as they come."""
 
-PROGRESS_INTERVAL_S = 0.05
+PROGRESS_INTERVAL_S = 0.1
+
+NICE = 5
+"""How far work stands back behind the window, and behind what else runs on the machine: a third of its time."""
 
 
 @dataclass(eq=False)
@@ -49,7 +55,7 @@ class Lane(QObject):
 
     def __init__(self, name: str, parent: QObject, *, newest_only: bool = False) -> None:
         super().__init__(parent)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"qinspect-{name}")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"qinspect-{name}", initializer=_stand_back)
         self._newest_only = newest_only
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
@@ -131,6 +137,12 @@ class Lane(QObject):
         elif isinstance(error, Exception):
             job.failed(error)
         self.ended.emit(job)
+
+
+def _stand_back() -> None:
+    """Let the window go first, where a thread can have a priority of its own; threads begun by this one have it too."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _with_progress(job: Job, report: Callable[[object, float], None]) -> Token:

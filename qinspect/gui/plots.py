@@ -61,12 +61,15 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self.theme: Theme = DARK
         self.legend: list[tuple[str, str, str]] = []
         self._home = QRectF(0, 0, 1, 1)
+        self._limits: dict[str, float] = {}
         self._cursor: QPointF | None = None
         self._pressed: QPointF | None = None
         self.box = self.plotItem.vb
         self.plotItem.hideButtons()
         menu = self.plotItem.ctrlMenu  # never shown, but made all the same; without a parent it would outlive the plot
         menu.setParent(self, menu.windowFlags())
+        for side in ("top", "right"):
+            self.plotItem.getAxis(side).unlinkFromView()  # never shown
         self.plotItem.layout.setContentsMargins(0, TOP, RIGHT, BOTTOM)
         self.box.disableAutoRange()
         self.box.setMouseEnabled(*zooms)
@@ -100,7 +103,6 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self.theme = theme
         for axis in (self.bottom, self.left):
             axis.setPen(theme.line)
-            axis.setTickPen(theme.line)
             axis.setTextPen(theme.muted)
         for line in self.cross:
             line.setPen(pg.mkPen(theme.muted, width=1, style=Qt.PenStyle.DotLine))
@@ -115,17 +117,24 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         """
         stays = keep and not self.fitted
         self._home = content if home is None else home
-        self.box.setLimits(
+        self._limit(
             xMin=content.left(), xMax=content.right(), yMin=content.top(), yMax=content.bottom(),
             minXRange=min(least[0], self._home.width()), minYRange=min(least[1], self._home.height()),
         )  # fmt: skip
         if not stays:
             self.fit()
 
+    def _limit(self, **limits: float) -> None:
+        """Limits of the range in view; the same again would have pyqtgraph work it out once more."""
+        limits = self._limits | limits
+        if limits != self._limits:
+            self._limits = limits
+            self.box.setLimits(**limits)
+
     def set_heights(self, low: float, high: float) -> None:
         """The range of an upright axis that is not for zooming."""
         self._home = QRectF(self._home.left(), low, self._home.width(), high - low)
-        self.box.setLimits(yMin=low, yMax=high, minYRange=0)
+        self._limit(yMin=low, yMax=high, minYRange=0)
         self.box.setYRange(low, high, padding=0)
 
     def forget(self) -> None:
@@ -277,15 +286,12 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         area = self.area
         painter.fillRect(area, QColor(self.theme.plot))
         painter.setPen(QColor(self.theme.grid))
-        (x0, x1), (y0, y1) = self.box.viewRange()
-        lines = []
-        for x in self.bottom.tickValues(x0, x1, area.width())[0][1]:
-            at = self.box.mapViewToScene(QPointF(x, y0)).x()
-            lines.append(QLineF(at, area.top(), at, area.bottom()))
-        for y in self.left.tickValues(y0, y1, area.height())[0][1]:
-            at = self.box.mapViewToScene(QPointF(x0, y)).y()
-            lines.append(QLineF(area.left(), at, area.right(), at))
-        painter.drawLines(lines)
+        across = (area.left() + x for x in self.bottom.places())
+        down = (area.top() + y for y in self.left.places())
+        painter.drawLines(
+            [QLineF(x, area.top(), x, area.bottom()) for x in across]
+            + [QLineF(area.left(), y, area.right(), y) for y in down]
+        )
 
     def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
         """Names of the axes and the legend, outside the area."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QProgressBar, QStatusBar, QToolButton, QWidget
+from PySide6.QtWidgets import QLabel, QStatusBar, QToolButton, QWidget
 
 from qinspect import figures as fmt
 from qinspect.evaluation import Evaluation
@@ -11,6 +11,7 @@ from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel
 from qinspect.gui.jobs import Job
 from qinspect.gui.plain import PlainLabel
+from qinspect.gui.progress import Progress
 from qinspect.gui.theme import DARK, Theme
 
 
@@ -35,10 +36,8 @@ class StatusBar(QStatusBar):
         )
         self.job = PlainLabel(self)
         self.job.setObjectName("muted")
-        self.progress = QProgressBar(self)
+        self.progress = Progress("Progress of the running job", self)
         self.progress.setFixedWidth(120)
-        self.progress.setRange(0, 1000)
-        self.progress.setTextVisible(False)
         self.stop = QToolButton(self)
         self.stop.setText("✕")
         self.stop.setToolTip("Stop this job")
@@ -50,7 +49,7 @@ class StatusBar(QStatusBar):
         lane = controller.bulk
         lane.started.connect(self._show_job)
         lane.ended.connect(lambda _: self._show_job(lane.running))
-        lane.progressed.connect(lambda _job, fraction: self.progress.setValue(round(1000 * fraction)))
+        lane.progressed.connect(lambda _job, fraction: self.progress.show_fraction(fraction))
         self.stop.clicked.connect(self._on_stop)
         controller.opened.connect(lambda _: self.say(""))
         controller.recipe_changed.connect(lambda _: self._on_recipe())
@@ -113,7 +112,7 @@ class StatusBar(QStatusBar):
             widget.setVisible(job is not None)
         if job is not None:
             self.job.setText(job.title)
-            self.progress.setValue(0)
+            self.progress.show_fraction(0)
 
     def _on_stop(self) -> None:
         if self._controller.bulk.running is not None:

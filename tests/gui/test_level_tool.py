@@ -92,7 +92,7 @@ def test_colours_and_the_way_values_spread(error, qtbot):
     value = np.array([[image.spread.high / 4]], np.float32)
     assert image.spread.indices(value)[0, 0] == pytest.approx(254 * 0.75, abs=1)
     table = table_of("blue–red", image.theme)
-    assert np.array_equal(image._image.lut, table)
+    assert np.array_equal(image._image.table, table)
 
 
 def test_what_is_chosen_stays_with_another_scheme_and_goes_with_another_quantity(error, qtbot):
