@@ -276,7 +276,7 @@ def test_a_large_layer_is_previewed_first_and_then_exact(window, settle, tmp_pat
     window.controller.inspected.connect(lambda i: seen.append((i.part, window.readout.sqnr.text())))
     window.form.editor("group_size").spin.setValue(64)
     settle(window)
-    assert [part for part, _ in seen] == [pytest.approx(0.25, abs=0.01), 1.0]
+    assert [part for part, _ in seen] == [pytest.approx(0.125, abs=0.01), 1.0]
     assert seen[0][1].startswith("≈ ")
     scheme = make_scheme("base11", group_size=64)
     assert window.readout.sqnr.text() == f"{sqnr_db(weights, scheme.dequantize(scheme.quantize(weights))):.1f} dB"
