@@ -105,7 +105,7 @@ def unpack_digits(
         column += run
         if column >= cols:
             row, column = row + 1, 0
-    return seen <= largest
+    return bool(seen <= largest)
 
 
 @inlined
@@ -160,7 +160,7 @@ def decode_digits(
         column += run
         if column >= cols:
             row, column = row + 1, 0
-    return seen <= largest
+    return bool(seen <= largest)
 
 
 @inlined
