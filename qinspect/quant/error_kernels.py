@@ -27,6 +27,10 @@ from qinspect.quant.lanes import (
 )  # fmt: skip
 
 
+PIECE = 8 * WIDTH
+"""So many small numbers are added up in float32 before their sum is widened."""
+
+
 @jit
 def error_sums(
     x: np.ndarray, decoded: np.ndarray, start: int, stop: int, strip: int, line: int, run: int, first: int,
@@ -35,71 +39,142 @@ def error_sums(
     """Add to `sums` (float64, in the order of `metrics.SUMS`) all that error figures are made of.
 
     `low` and `high` bound what a set's codes can express; a weight beyond them by more than rounding is clipped.
-    `smallest` and `largest` are the extreme weights of each run: most runs clip nothing, and need no closer look.
+    `smallest` and `largest` are the extreme weights of each run, which tell how closely it must be looked at.
     `decoded` begins with the weight at `start`. Each `strip` of weights, some whole rows, is summed up by itself, so
-    that sums do not depend on how many are given at a time.
+    that sums do not depend on how many are given at a time. Sums are float64; an error is rounded to float32 before it
+    is squared, unless its run has weights far outside.
     """
-    none = fill(np.float64(0))
-    k, begin, room, number = first % step.size, start, line, 0
+    none, nothing, zero = fill(np.float64(0)), fill(np.float32(0)), fill(np.uint32(0))
+    k, begin, room, number = np.uint64(first % step.size), start, line, np.uint64(0)
+    one, sets = np.uint64(1), np.uint64(step.size)
     while begin < stop:
         last = begin + strip if begin + strip < stop else stop
-        ww, we, ee, ae, rr, re, steps, worst = none, none, none, none, none, none, none, none
-        clipped = np.uint32(0)
+        ww, we, ee, ae, steps, rr, re = none, none, none, none, none, none, none
+        worst, count = nothing, zero
         while begin < last:
             end = begin + (run if run < room else room)
-            whole = end - (end - begin) % WIDTH
-            run_ww, run_ee = none, none
-            for i in range(begin, whole, WIDTH):
-                w, e = widened(load(x, i)), widened(load(decoded, i - start)) - widened(load(x, i))
-                worst, ae, we = most(worst, magnitudes(e)), ae + magnitudes(e), multiply_add(w, e, we)
-                run_ww, run_ee = multiply_add(w, w, run_ww), multiply_add(e, e, run_ee)
-            if whole < end:
-                w = widened(first_lanes(load_some(x, whole, end - whole), end - whole))
-                e = widened(first_lanes(load_some(decoded, whole - start, end - whole), end - whole)) - w
-                worst, ae, we = most(worst, magnitudes(e)), ae + magnitudes(e), multiply_add(w, e, we)
-                run_ww, run_ee = multiply_add(w, w, run_ww), multiply_add(e, e, run_ee)
-            ww, ee = ww + run_ww, ee + run_ee
-            steps = steps + run_ee * (1 / (np.float64(step[k]) * np.float64(step[k])))
-            lo, hi = low[k], high[k]
-            slack = np.float32(5e-7) * ((abs(lo) if abs(lo) > abs(hi) else abs(hi)) + (hi - lo))
-            if smallest[number] < lo - slack or largest[number] > hi + slack:
-                run_ww, run_ee, outside = _within(x, decoded, start, begin, end, lo, hi, slack)
-                clipped += outside
-            rr, re = rr + run_ww, re + run_ee
-            number += 1
+            whole, run_ee = end - (end - begin) % WIDTH, none
+            lo, hi, width = low[k], high[k], step[k]
+            size = abs(lo) if abs(lo) > abs(hi) else abs(hi)
+            slack = np.float32(5e-7) * (size + (hi - lo))
+            near = _nearness(lo, hi, size, slack, width, smallest[number], largest[number])
+            if near == FAR:
+                _far(x, decoded, start, begin, end, lo, hi, slack, width, sums)
+                whole = begin
+            for piece in range(begin, whole, PIECE):
+                upto = piece + PIECE if piece + PIECE < whole else whole
+                some_ae = nothing
+                if near == INSIDE:
+                    for i in range(piece, upto, WIDTH):
+                        w = load(x, i)
+                        e = load(decoded, i - start) - w
+                        ww, we, run_ee, some_ae, worst = _added(w, e, ww, we, run_ee, some_ae, worst)
+                else:
+                    some_wd, some_de, some_dd = nothing, nothing, nothing
+                    for i in range(piece, upto, WIDTH):
+                        w = load(x, i)
+                        e = load(decoded, i - start) - w
+                        ww, we, run_ee, some_ae, worst = _added(w, e, ww, we, run_ee, some_ae, worst)
+                        beyond = w - least(most(w, lo), hi)
+                        some_wd, some_de = multiply_add(w, beyond, some_wd), multiply_add(e, beyond, some_de)
+                        some_dd, count = multiply_add(beyond, beyond, some_dd), count + above(magnitudes(beyond), slack)
+                    rr = rr + widened(some_dd - (some_wd + some_wd))
+                    re = re + widened(some_dd + (some_de + some_de))
+                ae = ae + widened(some_ae)
+            if whole < end and near != FAR:
+                left = end - whole
+                w = first_lanes(load_some(x, whole, left), left)
+                e = first_lanes(load_some(decoded, whole - start, left), left) - w
+                ww, we, run_ee, some_ae, worst = _added(w, e, ww, we, run_ee, nothing, worst)
+                ae = ae + widened(some_ae)
+                if near == OUTSIDE:
+                    beyond = first_lanes(w - least(most(w, lo), hi), left)
+                    rr = rr + widened(beyond * beyond - (w * beyond + w * beyond))
+                    re = re + widened(beyond * beyond + (e * beyond + e * beyond))
+                    count = count + above(magnitudes(beyond), slack)
+            ee = ee + run_ee
+            if near != FAR:
+                steps = multiply_add(run_ee, fill(1 / (np.float64(width) * np.float64(width))), steps)
             room -= end - begin
-            begin, room, k = end, room if room else line, k + 1 if k + 1 < step.size else 0
+            begin, number = end, number + one
+            room, k = room if room else line, k + one if k + one < sets else np.uint64(0)
         squares, products, errors = total(ww), total(we), total(ee)
         sums[0] += squares
         sums[1] += squares + 2 * products + errors
         sums[2] += squares + products
         sums[3] += errors
         sums[4] += total(ae)
-        sums[5] += total(rr)
-        sums[6] += total(re)
+        sums[5] += squares + total(rr)
+        sums[6] += errors + total(re)
         sums[7] += total(steps)
-        sums[8] += clipped
-        largest_error = most_of(worst)
+        sums[8] += total(count)
+        largest_error = np.float64(most_of(worst))
         sums[9] = largest_error if largest_error > sums[9] else sums[9]
 
 
+INSIDE, OUTSIDE, FAR = range(3)
+"""Where the weights of a run are: between the end levels but for rounding, up to a step outside, or anywhere."""
+
+
+@inlined
+def _nearness(
+    low: float, high: float, size: float, slack: float, step: float, smallest: float, largest: float
+) -> int:
+    """Which of these holds; where float32 cannot hold squares it is `FAR` as well. `size` is that of the end levels."""
+    near = FAR
+    if size < np.float32(1e15) and high - low > np.float32(1e-9):
+        if smallest >= low - step and largest <= high + step:
+            near = OUTSIDE
+        if smallest >= low - slack and largest <= high + slack:
+            near = INSIDE
+    return near
+
+
+@inlined
+def _added(w: Any, e: Any, ww: Any, we: Any, ee: Any, ae: Any, worst: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """The sums with eight more weights and their errors: all but those of their magnitudes are float64."""
+    size, wide, error = magnitudes(e), widened(w), widened(e)
+    return (
+        multiply_add(wide, wide, ww), multiply_add(wide, error, we), multiply_add(error, error, ee), ae + size,
+        most(worst, size),
+    )  # fmt: skip
+
+
 @jit
-def _within(
-    x: np.ndarray, decoded: np.ndarray, start: int, begin: int, end: int, low: float, high: float, slack: float
-) -> tuple[Any, Any, Any]:
-    """Squares of a run's weights clipped to `low`…`high` and of the errors against these; how many were outside."""
+def _far(
+    x: np.ndarray, decoded: np.ndarray, start: int, begin: int, end: int,
+    low: float, high: float, slack: float, step: float, sums: np.ndarray,
+) -> None:  # fmt: skip
+    """All sums of a run of which some weights are far outside: what is inside must not be lost beside their errors."""
     none = fill(np.float64(0))
-    rr, re, outside = none, none, fill(np.uint32(0))
+    ww, we, ee, ae, rr, re, worst, count = none, none, none, none, none, none, none, fill(np.uint32(0))
+    whole = end - (end - begin) % WIDTH
     for i in range(begin, end, WIDTH):
-        w = load(x, i) if end - i >= WIDTH else first_lanes(load_some(x, i, end - i), end - i)
-        r = least(most(w, low), high)
-        d = load(decoded, i - start) if end - i >= WIDTH else load_some(decoded, i - start, end - i)
-        if end - i < WIDTH:
-            r, d = first_lanes(r, end - i), first_lanes(d, end - i)
-        outside = outside + above(magnitudes(w - r), slack)
-        inside, e = widened(r), widened(d) - widened(r)
-        rr, re = multiply_add(inside, inside, rr), multiply_add(e, e, re)
-    return rr, re, total(outside)
+        if i < whole:
+            w, d = load(x, i), load(decoded, i - start)
+            r = least(most(w, low), high)
+        else:
+            w, d = load_some(x, i, end - i), load_some(decoded, i - start, end - i)
+            r = first_lanes(least(most(w, low), high), end - i)
+            w, d = first_lanes(w, end - i), first_lanes(d, end - i)
+        count = count + above(magnitudes(w - r), slack)
+        wide, inside = widened(w), widened(r)
+        e, rest = widened(d) - wide, widened(d) - inside
+        worst, ae, we = most(worst, magnitudes(e)), ae + magnitudes(e), multiply_add(wide, e, we)
+        ww, ee = multiply_add(wide, wide, ww), multiply_add(e, e, ee)
+        rr, re = multiply_add(inside, inside, rr), multiply_add(rest, rest, re)
+    squares, products, errors = total(ww), total(we), total(ee)
+    sums[0] += squares
+    sums[1] += squares + 2 * products + errors
+    sums[2] += squares + products
+    sums[3] += errors
+    sums[4] += total(ae)
+    sums[5] += total(rr)
+    sums[6] += total(re)
+    sums[7] += errors / (np.float64(step) * np.float64(step))
+    sums[8] += total(count)
+    largest_error = most_of(worst)
+    sums[9] = largest_error if largest_error > sums[9] else sums[9]
 
 
 TABLES = 4 * 256

@@ -90,7 +90,7 @@ def from_sums(
     norms = math.sqrt(s["ww"]) * math.sqrt(s["dd"])
     return Metrics(
         sqnr_db=decibels(s["ww"], s["ee"]),
-        sqnr_in_range_db=decibels(s["inside_ww"], s["inside_ee"]),
+        sqnr_in_range_db=decibels(s["inside_ww"], max(0.0, s["inside_ee"])),
         rmse=math.sqrt(mse),
         mse=mse,
         rmse_per_step=math.sqrt(s["ee_steps"] / n),
