@@ -19,6 +19,7 @@ from qinspect.quant.lanes import (
     above,
     as_floats,
     bits,
+    fetch,
     fill,
     least,
     least_of,
@@ -43,6 +44,9 @@ jit_sums: Any = njit(nogil=True, cache=True, error_model="numpy", fastmath={"rea
 HALF_EVEN = np.float32(12582912.0)
 """1.5·2²³: added to a float32 below 2²², it rounds it to an integer, half to even, which the low bits then hold."""
 HALF_EVEN_BITS = 0x4B400000
+
+FETCHED = 1 << 16
+"""Up to so many weights are encoded while as many that follow are fetched from memory: these come next."""
 
 
 @jit
@@ -81,12 +85,14 @@ def encode_affine(
     """`codes = clamp(round_half_even((x − offset)/scale + zero), low_code, high_code) − low_code`, from entry 0 on."""
     ends = np.float32(low_code), np.float32(high_code)
     less = np.uint32(HALF_EVEN_BITS + low_code)
+    ahead = stop - start if stop - start <= FETCHED else 0
     k, begin, room = first % scale.size, start, line
     while begin < stop:
         s, z, o = scale[k], zero[k], offset[k]
         end = begin + (run if run < room else room)
         whole = end - (end - begin) % WIDTH
         for i in range(begin, whole, WIDTH):
+            fetch(x, i + ahead)
             put(codes, i - start, _rounded(load(x, i), s, z, o, ends) - less)
         if whole < end:
             found = _rounded(load_some(x, whole, end - whole), s, z, o, ends) - less
@@ -108,12 +114,14 @@ def encode_linear(
 ) -> None:  # fmt: skip
     """Index of the nearest of `top + 1` even levels from `offset` to `offset + scale`; a tie takes the lower."""
     highest, last = np.float32(top), np.uint32(top)
+    ahead = stop - start if stop - start <= FETCHED else 0
     k, begin, room = first % scale.size, start, line
     while begin < stop:
         per_step, o = highest / scale[k], offset[k]
         end = begin + (run if run < room else room)
         whole = end - (end - begin) % WIDTH
         for i in range(begin, whole, WIDTH):
+            fetch(x, i + ahead)
             put(codes, i - start, last - _from_top(load(x, i), per_step, o, highest))
         if whole < end:
             found = _from_top(load_some(x, whole, end - whole), per_step, o, highest)

@@ -14,6 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -173,6 +174,21 @@ def store(_: Any, array: Any, at: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, at, value), code
+
+
+@intrinsic
+def fetch(_: Any, array: Any, at: Any) -> Any:
+    """Ask for the cache line with entry `at`, which may lie behind the end: it will be read soon."""
+
+    def code(context: Any, builder: Any, sign: Any, args: Any) -> Any:
+        place = _place(context, builder, sign, args, 0, ir.IntType(8))
+        kinds = [place.type, _INDEX, _INDEX, _INDEX]
+        function = ir.FunctionType(ir.VoidType(), kinds)
+        prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0i8")
+        builder.call(prefetch, [place, *(ir.Constant(_INDEX, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, at), code
 
 
 @intrinsic
