@@ -26,7 +26,6 @@ from qinspect.quant.lanes import (
     widened,
 )  # fmt: skip
 
-
 PIECE = 8 * WIDTH
 """So many small numbers are added up in float32 before their sum is widened."""
 
@@ -117,9 +116,7 @@ INSIDE, OUTSIDE, FAR = range(3)
 
 
 @inlined
-def _nearness(
-    low: float, high: float, size: float, slack: float, step: float, smallest: float, largest: float
-) -> int:
+def _nearness(low: float, high: float, size: float, slack: float, step: float, smallest: float, largest: float) -> int:
     """Which of these holds; where float32 cannot hold squares it is `FAR` as well. `size` is that of the end levels."""
     near = FAR
     if size < np.float32(1e15) and high - low > np.float32(1e-9):
