@@ -1,20 +1,23 @@
-"""The open file, A, against something else, B: its layers under another recipe, or those of another file."""
+"""The open file, A, against something else, B: another recipe, another file, or what was packed in it."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from qinspect import analysis
 from qinspect import figures as fmt
-from qinspect.compare import Pair, match
-from qinspect.errors import FormatError, printable
+from qinspect.compare import Matching, Pair, match
+from qinspect.errors import FormatError, QInspectError, printable
 from qinspect.formats.align import align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
+from qinspect.formats.open import open_checkpoint
 from qinspect.quant.lazy import LazyArray
 from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.recipe import Recipe
@@ -35,7 +38,6 @@ class Other(ABC):
     """B: what the layers of the open file are compared with. `title` is short, `kind` says what it is."""
 
     title: str
-    kind: str
     unmatched: tuple[Unmatched, ...] = ()
     follows = False
     """Whether B changes where A's scheme does."""
@@ -60,8 +62,6 @@ class Other(ABC):
 class OtherRecipe(Other):
     """The same weights under another recipe; `trial` is what layers are seen under that it leaves alone."""
 
-    kind = "scheme"
-
     def __init__(self, recipe: Recipe, trial: Scheme) -> None:
         self.recipe = recipe
         self.trial = trial
@@ -85,38 +85,18 @@ class OtherFile(Other):
     under the scheme of A's, against its own weights.
     """
 
-    kind = "file"
-
-    def __init__(self, checkpoint: Checkpoint, to: Checkpoint) -> None:
-        self.checkpoint = align(checkpoint, to)
+    def __init__(self, checkpoint: Checkpoint, to: Checkpoint, matching: Matching) -> None:
+        """`checkpoint` under the names of `to`, as `align` has it."""
+        self.checkpoint = checkpoint
         self.title = printable(checkpoint.path.name, 60)
-        matching = match(to, self.checkpoint)
         self._pairs = {pair.a.name: pair for pair in matching.pairs if _comparable(pair)}
         plain = [pair for pair in matching.pairs if not _comparable(pair)]
         self.follows = any(pair.b.qtype is None for pair in self._pairs.values())
         path = printable(str(checkpoint.path))
         self.unmatched = (
-            *(Unmatched(p.a.name, "A", _misshapen(p, path)) for p in matching.misshapen),
-            *(Unmatched(p.a.name, "A", _originals(p, path)) for p in plain),
-            *(Unmatched(info.name, "A", f"{path} has no tensor of this name and shape") for info in matching.only_a),
-            *(Unmatched(info.name, "B", "the open file has no tensor of this name and shape")
-              for info in matching.only_b),
-        )  # fmt: skip
-        if not self._pairs:
-            whole = "it holds originals: attach them as such" if plain else "choose a file of the same network"
-            self.checkpoint.close()
-            raise FormatError(
-                f"no tensor here can be compared with one of {printable(to.path.name)}; {whole}", path=checkpoint.path
-            )
-
-    @property
-    def matched(self) -> int:
-        """How many tensors of A have their like."""
-        return len(self._pairs)
-
-    def pair(self, name: str) -> Pair | None:
-        """The tensor of A with its like in B."""
-        return self._pairs.get(name)
+            *(Unmatched(p.a.name, "A", _not_packed(p, path)) for p in plain),
+            *_unmatched(matching, path),
+        )
 
     def request(self, a: Request) -> Request | None:
         """The tensor in the other file."""
@@ -133,6 +113,58 @@ class OtherFile(Other):
         self.checkpoint.close()
 
 
+class OtherOriginals(Other):
+    """The weights before they were packed, from the file that the session has as its reference."""
+
+    def __init__(self, path: Path, matching: Matching) -> None:
+        self.path = path
+        self.title = f"originals in {printable(path.name, 60)}"
+        self._infos = {pair.a.name: pair.b for pair in matching.pairs}
+        self.unmatched = _unmatched(matching, printable(str(path)))
+
+    def request(self, a: Request) -> None:
+        """They are under no scheme: `original` has them."""
+
+    def original(self, a: Inspection) -> Versus | None:
+        """A against its own original weights, where they are known."""
+        info = self._infos.get(a.info.name)
+        return None if info is None or a.weights is None else Versus(a, replace(a), info)
+
+    def nbytes(self, a: Request) -> int | None:
+        """As they are stored."""
+        info = self._infos.get(a.info.name)
+        return None if info is None else info.nbytes
+
+
+def open_other(path: Path, to: Checkpoint) -> tuple[Other, Checkpoint]:
+    """What another file is to an open one: the originals of its packed tensors, or another choice; and that file.
+
+    Raises what opening does, and FormatError where no tensor has its like.
+    """
+    other = align(open_checkpoint(path), to)
+    try:
+        matching = match(to, other)
+        if any(pair.a.qtype and not pair.b.qtype for pair in matching.pairs):
+            return OtherOriginals(path, matching), other
+        if matching.pairs:
+            return OtherFile(other, to, matching), other
+        wrong = next((_misshapen(pair, printable(pair.b.name)) for pair in matching.misshapen), "")
+        text = f"no tensor here can be compared with one of {printable(to.path.name)}"
+        raise FormatError(f"{text}; {wrong or 'choose a file of the same network'}", path=path)
+    except QInspectError:
+        other.close()
+        raise
+
+
+def _unmatched(matching: Matching, path: str) -> tuple[Unmatched, ...]:
+    lacking = f"{path} has no tensor of this name and shape"
+    return (
+        *(Unmatched(p.a.name, "A", _misshapen(p, path)) for p in matching.misshapen),
+        *(Unmatched(info.name, "A", lacking) for info in matching.only_a),
+        *(Unmatched(info.name, "B", "the open file has no tensor of this name and shape") for info in matching.only_b),
+    )
+
+
 def _comparable(pair: Pair) -> bool:
     """Plain weights have no codes: they are the originals of packed ones, not another choice."""
     return pair.b.qtype is not None or pair.a.qtype is None
@@ -145,16 +177,21 @@ def _misshapen(pair: Pair, path: str) -> str:
     )
 
 
-def _originals(pair: Pair, path: str) -> str:
-    return f"{path}: tensor {printable(pair.b.name)!r} is not packed; attach the file as originals to see errors"
+def _not_packed(pair: Pair, path: str) -> str:
+    remedy = "open that file first, and compare it with this one"
+    return f"{path}: tensor {printable(pair.b.name)!r} is not packed, and here it is; {remedy}"
 
 
 @dataclass(frozen=True, eq=False)
 class Versus:
-    """One layer on both sides."""
+    """One layer on both sides.
+
+    With `plain`, the tensor's entry in B's file, B is what A's weights were: the originals in `b`, without codes.
+    """
 
     a: Inspection
     b: Inspection
+    plain: TensorInfo | None = None
 
     @cached_property
     def subtractable(self) -> bool:
@@ -164,7 +201,13 @@ class Versus:
     def figures(self) -> Iterator[tuple[str, float, float]]:
         """What tells the sides apart in numbers: name, A, B."""
         for name in ("sqnr_db", "bpw", "nbytes", "rmse", "max_error"):
-            yield name, _figure(self.a, name), _figure(self.b, name)
+            yield name, _figure(self.a, name), _figure(self.b, name) if self.plain is None else _exact(self.plain, name)
+
+
+def _exact(info: TensorInfo, name: str) -> float:
+    """A figure of weights as they are."""
+    known = {"sqnr_db": math.inf, "bpw": 8 * info.nbytes / max(1, info.size), "nbytes": float(info.nbytes)}
+    return known.get(name, 0.0)
 
 
 def _figure(one: Inspection, name: str) -> float:

@@ -12,7 +12,16 @@ from qinspect.quant.scheme import make_scheme
 from qinspect.recipe import Recipe
 from qinspect.session import Request, inspect
 from qinspect.targets.packed_safetensors import PackedSafetensors
-from qinspect.versus import OtherFile, OtherRecipe, Versus, decoded, difference, inspect_other, measure_other
+from qinspect.versus import (
+    OtherOriginals,
+    OtherRecipe,
+    Versus,
+    decoded,
+    difference,
+    inspect_other,
+    measure_other,
+    open_other,
+)
 
 RNG = np.random.default_rng(7)
 WEIGHTS = {"fc.weight": RNG.normal(size=(70, 96)).astype(np.float32), "out.weight": np.eye(6, dtype=np.float32)}
@@ -65,7 +74,7 @@ def test_layers_that_the_recipe_leaves_alone_are_seen_under_the_trial_scheme(a):
 
 
 def test_a_packed_file_is_measured_against_the_open_originals(a, packed):
-    other = OtherFile(open_checkpoint(packed), a)
+    other, _ = open_other(packed, a)
     report = measure_other(other.request(request(a)), a.info("fc.weight"))
     w = WEIGHTS["fc.weight"]
     assert report.metrics.sqnr_db == pytest.approx(INT4.measure(w).sqnr_db)
@@ -77,7 +86,7 @@ def test_a_packed_file_is_measured_against_the_open_originals(a, packed):
 def test_another_checkpoint_is_seen_under_the_same_scheme(a, tmp_path):
     moved = WEIGHTS["fc.weight"] + np.float32(0.5)
     save_file({"model.fc.weight": moved}, tmp_path / "c.safetensors")
-    other = OtherFile(open_checkpoint(tmp_path / "c.safetensors"), a)
+    other, _ = open_other(tmp_path / "c.safetensors", a)
     both = versus(request(a), other)
     assert both.b.scheme == BASE11
     assert both.b.info.name == "fc.weight"
@@ -89,7 +98,7 @@ def test_another_checkpoint_is_seen_under_the_same_scheme(a, tmp_path):
 
 def test_what_has_another_shape_is_told_with_file_tensor_and_remedy(a, tmp_path):
     save_file({"fc.weight": WEIGHTS["fc.weight"].T.copy(), "out.weight": WEIGHTS["out.weight"]}, tmp_path / "c")
-    other = OtherFile(open_checkpoint(tmp_path / "c"), a)
+    other, _ = open_other(tmp_path / "c", a)
     reason = other.reason(a.info("fc.weight"))
     for part in (str(tmp_path / "c"), "'fc.weight'", "96 × 70", "70 × 96", "choose a file of the same network"):
         assert part in reason
@@ -99,15 +108,21 @@ def test_what_has_another_shape_is_told_with_file_tensor_and_remedy(a, tmp_path)
 def test_a_file_of_another_network_is_refused(a, tmp_path):
     save_file({"conv": np.ones((3, 3), np.float32)}, tmp_path / "c.safetensors")
     with pytest.raises(FormatError, match=r"c\.safetensors.*choose a file of the same network"):
-        OtherFile(open_checkpoint(tmp_path / "c.safetensors"), a)
+        open_other(tmp_path / "c.safetensors", a)
 
 
-def test_originals_are_not_another_choice_of_a_packed_file(a, packed, tmp_path):
-    with (
-        open_checkpoint(packed) as one,
-        pytest.raises(FormatError, match=r"a\.safetensors.*holds originals: attach them as such"),
-    ):
-        OtherFile(open_checkpoint(tmp_path / "a.safetensors"), one)
+def test_plain_weights_are_the_originals_of_packed_ones(a, packed, tmp_path):
+    with open_checkpoint(packed) as one:
+        other, file = open_other(tmp_path / "a.safetensors", one)
+        assert isinstance(other, OtherOriginals)
+        asked = Request(one, one.info("fc.weight"), None, file, "fc.weight")
+        assert other.request(asked) is None
+        assert other.nbytes(asked) == WEIGHTS["fc.weight"].nbytes
+        both = other.original(inspect(asked))
+        figures = {name: theirs for name, _, theirs in both.figures()}
+        assert (figures["bpw"], figures["sqnr_db"], figures["rmse"]) == (32.0, np.inf, 0.0)
+        np.testing.assert_array_equal(np.asarray(both.b.weights), WEIGHTS["fc.weight"])
+        file.close()
 
 
 def test_rows_of_a_sample_are_set_against_the_same_rows_of_a_whole():

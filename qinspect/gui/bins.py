@@ -67,6 +67,18 @@ def joined(a: Histogram, b: Histogram, *, subtract: bool) -> Histogram:
     return replace(a, counts=kept | {"b": theirs}, outside=outside | {"b": b.outside[name]})
 
 
+def only_original(found: Histogram) -> Histogram:
+    """The weights as they were."""
+    return replace(
+        found, counts={"original": found.counts["original"]}, outside={"original": found.outside["original"]}
+    )
+
+
+def as_decoded(found: Histogram) -> Histogram:
+    """The weights as they were in the place of what is decoded."""
+    return replace(found, counts={"decoded": found.counts["original"]}, outside={"decoded": found.outside["original"]})
+
+
 def apart(a: Histogram, b: Histogram) -> str:
     """How much of the weights would have to move to another bin to make one of the other."""
     name = "decoded" if "decoded" in a.counts else "error"

@@ -20,7 +20,7 @@ from qinspect.gui.comparing import Comparing, Side
 from qinspect.gui.controller import Controller
 from qinspect.gui.frame import ElidedLabel
 from qinspect.quant.scheme import Scheme
-from qinspect.versus import Other, OtherFile, OtherRecipe
+from qinspect.versus import Other, OtherFile, OtherOriginals, OtherRecipe
 
 SIDES = {
     Side.A: ("A", "What the file is under the recipe now", "F2"),
@@ -121,7 +121,12 @@ def _label(scheme: Scheme | None, other: OtherRecipe | None = None) -> str:
 
 
 def _where(other: Other) -> str:
-    return f"\n{printable(str(other.checkpoint.path))}" if isinstance(other, OtherFile) else ", as it was pinned"
+    match other:
+        case OtherFile(checkpoint=checkpoint):
+            return f"\n{printable(str(checkpoint.path))}"
+        case OtherOriginals(path=path):
+            return f"\n{printable(str(path))}"
+    return ", as it was pinned"
 
 
 def show_unmatched(comparing: Comparing, parent: QWidget) -> QDialog:

@@ -15,15 +15,24 @@ from PySide6.QtCore import QObject, Qt, Signal
 from qinspect import analysis
 from qinspect.errors import SchemeError, printable
 from qinspect.formats.checkpoint import Checkpoint
-from qinspect.formats.open import open_checkpoint
 from qinspect.gui.details import Asker, Details
 from qinspect.gui.jobs import Job, Lane
 from qinspect.gui.work import sentence
 from qinspect.quant.scheme import Scheme
 from qinspect.recipe import Recipe
-from qinspect.session import Inspection, LayerReport, Request, stored_nbytes
+from qinspect.session import Inspection, LayerReport, Request
 from qinspect.task import Token
-from qinspect.versus import Other, OtherFile, OtherRecipe, Versus, difference, inspect_other, measure_other
+from qinspect.versus import (
+    Other,
+    OtherFile,
+    OtherOriginals,
+    OtherRecipe,
+    Versus,
+    difference,
+    inspect_other,
+    measure_other,
+    open_other,
+)
 
 if TYPE_CHECKING:
     from qinspect.gui.controller import Controller
@@ -119,22 +128,24 @@ class Comparing(QObject):
 
         path, trial = Path(path), controller.trial
 
-        def work(_token: Token, _part: Emit) -> Other:
-            if is_recipe(path):
-                return OtherRecipe(Recipe.load(path), trial)
-            return OtherFile(open_checkpoint(path), checkpoint)
+        def work(_token: Token, _part: Emit) -> tuple[Other, Checkpoint | None]:
+            return (OtherRecipe(Recipe.load(path), trial), None) if is_recipe(path) else open_other(path, checkpoint)
 
         done = partial(self._on_other, checkpoint)
         title = f"Opening {printable(path.name, 40)}"
         job = Job(title, work, done, lambda error: self.failed.emit(sentence(error)))
         self._opening = controller.bulk.put(job)
 
-    def _on_other(self, of: Checkpoint, other: Other) -> None:
+    def _on_other(self, of: Checkpoint, found: tuple[Other, Checkpoint | None]) -> None:
         self._opening = None
-        if of is self._controller.session.checkpoint:
-            self.attach(other)
-        else:
-            other.close()
+        other, file = found
+        if of is not self._controller.session.checkpoint:
+            if file is not None:
+                file.close()
+            return
+        if isinstance(other, OtherOriginals) and file is not None:
+            self._controller.take_originals(file)
+        self.attach(other)
 
     def attach(self, other: Other) -> None:
         """Take over B; what was attached goes. The views stay at the side they show."""
@@ -179,8 +190,8 @@ class Comparing(QObject):
         self._kept = {}
         if kept:
             self._take_up(kept)
-        elif isinstance(other, OtherFile) and again:
-            path = other.checkpoint.path
+        elif isinstance(other, OtherFile | OtherOriginals) and again:
+            path = other.checkpoint.path if isinstance(other, OtherFile) else other.path
             self._let_go()
             self.open(path)
         elif other is not None and not again:
@@ -195,6 +206,8 @@ class Comparing(QObject):
         match self.other:
             case OtherFile(checkpoint=checkpoint):
                 return {"file": str(checkpoint.path.resolve())}
+            case OtherOriginals(path=path):
+                return {"file": str(path.resolve())}
             case OtherRecipe(recipe=recipe):
                 return {"recipe": recipe.to_json()}
         return {}
@@ -253,6 +266,10 @@ class Comparing(QObject):
         if a is None or other is None:
             return
         request = other.request(self._request_of(a))
+        if isinstance(other, OtherOriginals) and (original := other.original(a)) is not None:
+            self.versus, self.gap = original, a
+            self.updated.emit()
+            return
         if request is None:
             self.versus, self.message = None, f"B has no such layer: {other.reason(a.info)}."
             self.updated.emit()
@@ -355,14 +372,15 @@ class Comparing(QObject):
     def _tell(self) -> list[tuple[str, Request]]:
         """Tell B's sizes, which are known at once, and its figures as far as they are, unless they were told before."""
         other, requests = self.other, self.requests()
-        names = [name for name, _ in requests]
+        layers = self._controller.session.layers(self._controller.recipe)
+        names = [a.info.name for a in layers]
         if other is not None and (other.follows or names != self._told):
             self._told = names
             if isinstance(other, OtherRecipe):
                 known = self._controller.session.reports
                 self.reports |= {(name, b.scheme): known[b.key] for name, b in requests if b.key in known}
             found = {name: self.reports.get((name, request.scheme)) for name, request in requests}
-            sizes = {name: stored_nbytes(request.info, request.scheme) for name, request in requests}
+            sizes = {a.info.name: nbytes for a in layers if (nbytes := other.nbytes(a)) is not None}
             self.compared.emit(sizes, {name: report for name, report in found.items() if report is not None})
         return requests
 

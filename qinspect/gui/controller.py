@@ -124,7 +124,7 @@ class Controller(QObject):
     def attach(self, path: str | Path) -> None:
         """Open the originals of a packed file, so that its errors are known; `attached` or `failed` follows."""
         if self.packed_infos:
-            self._put_opening(path, self._on_attached, of=self.session.checkpoint)
+            self._put_opening(path, self.take_originals, of=self.session.checkpoint)
         else:
             self.failed.emit("The open file holds no packed layers: there is nothing to attach originals to.")
 
@@ -167,7 +167,7 @@ class Controller(QObject):
         if reference is not None:
             self.attach(reference)
 
-    def _on_attached(self, reference: Checkpoint) -> None:
+    def take_originals(self, reference: Checkpoint) -> None:
         """Keep the originals if they are any layer's; elsewhere they would only be in the way."""
         packed, checkpoint = self.packed_infos, self.session.checkpoint
         matched = 0 if checkpoint is None else sum(bool(pair.a.qtype) for pair in match(checkpoint, reference).pairs)

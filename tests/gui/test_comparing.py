@@ -53,6 +53,16 @@ def pinned(opened, settle, qtbot):
     return opened
 
 
+@pytest.fixture
+def packed(model, tmp_path):
+    """The same weights as int4."""
+    path = tmp_path / "packed.safetensors"
+    with open_checkpoint(model) as checkpoint:
+        target = PackedSafetensors()
+        target.write(checkpoint, target.plan(checkpoint, Recipe.of(INT4)), path)
+    return path
+
+
 def view(window, name):
     return next(frame.view for frame in window.frames if frame.view.name == name)
 
@@ -136,11 +146,8 @@ def test_nothing_is_left_of_b_once_it_is_put_away(pinned, settle, qtbot):
     assert window.controller.comparing.side == Side.A
 
 
-def test_a_file_is_compared_with_and_what_it_lacks_is_told(opened, settle, qtbot, tmp_path, model):
-    window, path = opened, tmp_path / "packed.safetensors"
-    with open_checkpoint(model) as checkpoint:
-        target = PackedSafetensors()
-        target.write(checkpoint, target.plan(checkpoint, Recipe.of(INT4)), path)
+def test_a_file_is_compared_with_until_another_is_opened(opened, settle, packed):
+    window, path = opened, packed
     window.controller.comparing.open(path)
     settle(window)
     figure = numbers(window.figures.values["sqnr_db"][1].text())[0]
@@ -269,3 +276,25 @@ def test_nothing_runs_over_in_the_smallest_window(pinned, settle, qtbot):
     assert bar.minimumSizeHint().width() <= bar.width()
     assert bar.detach.geometry().right() <= bar.width()
     assert bar.names.width() > 0
+
+
+def test_a_packed_file_beside_its_originals(window, settle, qtbot, packed, model):
+    window.open(packed, layer="a.weight")
+    settle(window)
+    window.controller.comparing.open(model)
+    settle(window)
+    error, weights = view(window, "error"), WEIGHTS["a.weight"]
+    for key, expected in ((Qt.Key.Key_F3, weights), (Qt.Key.Key_F4, decoded(INT4) - weights)):
+        show(window, settle, qtbot, key)
+        error.map.fit()
+        largest = expected.flat[np.abs(expected).argmax()]
+        shown = error.map.crop.values
+        assert shown.flat[np.abs(shown).argmax()] == pytest.approx(largest)
+    show(window, settle, qtbot, Qt.Key.Key_F3)
+    assert "no codes" in view(window, "occupancy").message.text()
+    assert list(view(window, "histogram")._whole.counts) == ["original"]
+    show(window, settle, qtbot, Qt.Key.Key_F7)
+    assert error.map.split_pixel is not None
+    assert window.figures.values["bpw"][1].text() == "32.00"
+    assert window.table.model.rows.value("a.weight", columns.B_SIZE) == weights.nbytes
+    assert window.table.text("a.weight", columns.SQNR) == fmt.decibels(INT4.measure(weights).sqnr_db)

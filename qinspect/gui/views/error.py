@@ -26,7 +26,7 @@ from qinspect.session import Inspection
 from qinspect.tables import Column, Table
 from qinspect.versus import Versus
 
-SIGNED, MAGNITUDE, SQUARED, RELATIVE, STEPS, ON_WEIGHTS, WEIGHTS = range(7)
+SIGNED, MAGNITUDE, SQUARED, RELATIVE, STEPS, ON_WEIGHTS, WEIGHTS, DECODED = range(8)
 CHOICES = ("signed error", "|error|", "error²", "|error| / |weight|", "error in steps", "error on weights", "weights")
 
 LOOKS = {
@@ -37,6 +37,7 @@ LOOKS = {
     STEPS: Look("inferno", Kind.MAGNITUDE),
     ON_WEIGHTS: Look("neutral", Kind.SIGNED),
     WEIGHTS: Look("neutral", Kind.SIGNED),
+    DECODED: Look("neutral", Kind.SIGNED),
 }
 """The colours of each quantity at first."""
 
@@ -55,6 +56,7 @@ class ErrorView(PlotView):
     name: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
     order: ClassVar[int] = 40
+    shows_plain: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.map = ImagePlot("column", "row", LOOKS[SIGNED])
@@ -91,6 +93,11 @@ class ErrorView(PlotView):
     # What is asked.
 
     def _what_of(self, inspection: Inspection | None) -> int:
+        both = self.both()
+        if both is not None and both.plain is not None and self.side != Side.A:
+            if self.side == Side.SWIPE:
+                return WEIGHTS if inspection is both.b else DECODED
+            return WEIGHTS if self.side == Side.B else SIGNED
         known = inspection is None or inspection.weights is not None
         return self._choice.currentIndex() if known else WEIGHTS
 
@@ -101,6 +108,7 @@ class ErrorView(PlotView):
     def _asked(self, what: int) -> Pooled:
         """The pyramid that this choice is drawn from."""
         quantity = {RELATIVE: Quantity.RELATIVE, STEPS: Quantity.STEPS, WEIGHTS: Quantity.WEIGHT}
+        quantity[DECODED] = Quantity.DECODED
         pooling = self.map.pooling
         if what == SQUARED and pooling == Pooling.MEAN:
             pooling = Pooling.RMS
@@ -124,7 +132,9 @@ class ErrorView(PlotView):
 
     def gap_questions(self) -> tuple[analysis.Question, ...]:
         """A − B, where it has a sign."""
-        if self._choice.currentIndex() not in SIGNS and self._truths_known():
+        both = self.both()
+        plain = both is not None and both.plain is not None
+        if self._choice.currentIndex() not in SIGNS and self._truths_known() and not plain:
             return ()
         strips = (analysis.Marginals(),) if self._strips_wanted else ()
         return (Pooled(Quantity.ERROR, self.map.pooling), *strips)
@@ -141,7 +151,7 @@ class ErrorView(PlotView):
         self._choice.setEnabled(inspection.weights is not None)
         what = self._what
         self._hold(inspection, *(() if self.versus is None else (self.versus.b,)))
-        self.map.quantity = CHOICES[what] if inspection.weights is not None else "decoded weights"
+        self.map.quantity = "decoded weights" if what == DECODED or inspection.weights is None else CHOICES[what]
         under = self._source(WEIGHTS) if what == ON_WEIGHTS else None
         self.map.set_standard(LOOKS[what])
         self.map.show_under(under, self._weight_spread(), self._opacity.value() / 100)
@@ -157,6 +167,8 @@ class ErrorView(PlotView):
             said = self.draw(versus.a, keep)
             self.map.show_over(self._source(self._what_of(versus.b), 1))
             self.map.refresh()
+            if versus.plain is not None:
+                return f"A as it decodes left, B as it was right of the line. {said}"
             return f"A | B: {_both_errors(versus)}" if self._truths_known() else f"A left, B right of the line. {said}"
         what = self._what if self._truths_known() else WEIGHTS
         signed, gap = what in SIGNS, None if self.comparing is None else self.comparing.gap
@@ -283,7 +295,9 @@ class ErrorView(PlotView):
         self._say_pooling()
         if inspection.weights is None:
             return NO_REFERENCE
-        m = inspection.metrics
+        both, m = self.both(), inspection.metrics
+        if both is not None and both.plain is not None and self.side == Side.B:
+            return "The weights as they were before they were packed."
         if m.exact:
             return "Every weight decodes exactly."
         steps = f" = {number(m.rmse_per_step, 2)} steps" if math.isfinite(m.rmse_per_step) else ""
@@ -377,7 +391,9 @@ class ErrorView(PlotView):
         values = []
         for side in (versus.a, versus.b):
             probe = self._matrix_of(side).probe
-            values.append(float(probe.row(probe.index(row)).decoded[col]))
+            held = probe.row(probe.index(row))
+            plain = side is versus.b and versus.plain is not None and held.weights is not None
+            values.append(float((held.weights if plain else held.decoded)[col]))  # type: ignore[index]
         difference = values[0] - values[1]
         sign = "+" if difference > 0 else ""
         return f"A {number(values[0], 4)}, B {number(values[1], 4)}  (A − B {sign}{number(difference, 3)})"

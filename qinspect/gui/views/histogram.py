@@ -50,6 +50,7 @@ class HistogramView(PlotView):
     name: ClassVar[str] = "histogram"
     title: ClassVar[str] = "Histogram"
     order: ClassVar[int] = 10
+    shows_plain: ClassVar[bool] = True
 
     def __init__(self) -> None:
         plot = Plot(Axis("bottom"), Axis("left", "count", short), zooms=(True, False))
@@ -94,8 +95,16 @@ class HistogramView(PlotView):
     def _axis_of(self, inspection: Inspection | None) -> int:
         """What was chosen; of codes alone there are no errors."""
         axis = self._axis.currentIndex()
+        if self._plain and axis in (ERROR, STEPS):
+            return WEIGHT
         known = inspection is None or inspection.weights is not None
         return axis if known or axis in (WEIGHT, CODE) else WEIGHT
+
+    @property
+    def _plain(self) -> bool:
+        """Whether weights are shown that are under no scheme."""
+        both = self.both()
+        return both is not None and both.plain is not None and self.side == Side.B
 
     @property
     def _unit(self) -> int:
@@ -158,15 +167,21 @@ class HistogramView(PlotView):
         """The curves, the levels, and what lies beyond the axis."""
         self._log.setEnabled(True)
         self._at = self._scope_now()
-        self._draw_whole(inspection, self._counted(), keep)
+        counted = self._counted()
+        self._draw_whole(inspection, bins.only_original(counted) if self._plain else counted, keep)
         assert self._whole is not None
         return self._sentence(inspection, self._whole)
 
     def draw_versus(self, versus: Versus, side: Side, keep: bool) -> str:
         """What both decode to over the same bins, or the counts of A less those of B."""
+        if versus.plain is not None and (side == Side.SWIPE or self._unit in (ERROR, STEPS)):
+            self.versus = None  # beside what is decoded, the original is drawn anyway
+            return self.draw(versus.a, keep)
         self._log.setEnabled(side != Side.DIFFERENCE)
         self._at = self._scope_now()
         a, b = self._counted_both(versus)
+        if versus.plain is not None:
+            b = bins.as_decoded(b)
         self._draw_whole(versus.a, bins.joined(a, b, subtract=side == Side.DIFFERENCE), keep)
         return bins.apart(a, b)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PySide6.QtCore import QPointF, QSize, Qt, QTimer
 from PySide6.QtGui import QAction, QKeyEvent, QShowEvent
@@ -38,6 +38,8 @@ GROUP = "group"
 REST_MS = 60
 """Zooming and panning have come to rest when they pause so long."""
 
+NOT_QUANTIZED = "B holds the weights as they were before they were packed: there are no codes and no scales to see."
+
 NO_REFERENCE = "This file holds codes only; attach the original to see errors."
 
 
@@ -46,6 +48,9 @@ class PlotView(View):
 
     It also tells what a place on its plot means (`locate`), what it has to say of a place (`tell`), and marks it.
     """
+
+    shows_plain: ClassVar[bool] = False
+    """Whether the view has something to show of weights that are not quantized."""
 
     def __init__(self, *plots: Plot) -> None:
         super().__init__()
@@ -299,6 +304,12 @@ class PlotView(View):
         if side != Side.A and both is None:
             self._wait_for_b(same=same, keep=keep)
             return
+        if both is not None and both.plain is not None and not self.shows_plain:
+            if side == Side.B:
+                self._show_message(NOT_QUANTIZED)
+                self.summarised.emit("")
+                return
+            both, side = None, Side.A
         shown = both.b if side == Side.B and both is not None else inspection
         versus = both if side in (Side.DIFFERENCE, Side.SWIPE) else None
         needed = [(shown, each) for each in self.questions(shown)] if versus is None else self.versus_questions(versus)
