@@ -56,7 +56,8 @@ class Comparing(QObject):
     sided = Signal(object)  # Side: another one is to be shown
     updated = Signal()  # more is known of the selected layer on both sides, or why it is not
     swiped = Signal(float)  # share of the width that A has
-    compared = Signal(object, object)  # B's bytes of all layers by their names in A, and the LayerReports known of it
+    compared = Signal(object, object, bool)
+    """B's bytes of all layers by their names in A, the LayerReports known of it, and whether all of it is exact."""
     reported = Signal(str, object)  # the layer's name in A, LayerReport of B
     failed = Signal(str)
 
@@ -377,11 +378,12 @@ class Comparing(QObject):
         if other is not None and (other.follows or names != self._told):
             self._told = names
             if isinstance(other, OtherRecipe):
-                known = self._controller.session.reports
-                self.reports |= {(name, b.scheme): known[b.key] for name, b in requests if b.key in known}
+                own = self._controller.session.reports
+                self.reports |= {(name, b.scheme): own[b.key] for name, b in requests if b.key in own}
             found = {name: self.reports.get((name, request.scheme)) for name, request in requests}
             sizes = {a.info.name: nbytes for a in layers if (nbytes := other.nbytes(a)) is not None}
-            self.compared.emit(sizes, {name: report for name, report in found.items() if report is not None})
+            known = {name: report for name, report in found.items() if report is not None}
+            self.compared.emit(sizes, known, isinstance(other, OtherOriginals))
         return requests
 
     def _put_measuring(self, missing: list[tuple[str, Request]]) -> None:

@@ -166,10 +166,10 @@ class LayerModel(QAbstractTableModel):
         self.rows.report(report, *(() if block is None else (block,)))
         self._repaint(name)
 
-    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport]) -> None:
+    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport], *, exact: bool) -> None:
         """Put B beside the layers; without sizes there is none."""
         self._cells.clear()
-        self.rows.compare(sizes, reports)
+        self.rows.compare(sizes, reports, exact=exact)
         self._changed(0, len(self._shown) - 1)
 
     def show_other(self, name: str, report: LayerReport) -> None:

@@ -71,6 +71,7 @@ class LayerRows:
     others: dict[str, LayerReport] = field(default_factory=dict)
     """What was measured of B, by the names that the layers have here."""
     other_sizes: dict[str, int] = field(default_factory=dict)
+    others_exact: bool = False
     _values: dict[Row, dict[int, float | None]] = field(default_factory=dict)
 
     # Filling.
@@ -87,9 +88,9 @@ class LayerRows:
         for row in (report.info.name, *also):
             self._values.pop(row, None)
 
-    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport]) -> None:
-        """Take over B: bytes of the layers that it has, and what was measured of them."""
-        self.other_sizes, self.others = sizes, dict(reports)
+    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport], *, exact: bool) -> None:
+        """Take over B: bytes of the layers that it has, and what was measured of them, where they are not exact."""
+        self.other_sizes, self.others, self.others_exact = sizes, dict(reports), exact
         self._values.clear()
 
     def report_other(self, name: str, report: LayerReport, *also: Row) -> None:
@@ -116,8 +117,8 @@ class LayerRows:
             return "error"
         value = self.value(name, column)
         if value is None and column in COMPARED:
-            known = name in self.other_sizes and name not in self.others
-            return "" if known else "·" if self.alone(name) or name not in self.other_sizes else fmt.NONE
+            coming = name in self.other_sizes and name not in self.others and not self.others_exact
+            return "" if coming else "·" if self.alone(name) or name not in self.other_sizes else fmt.NONE
         if value is None and column in (SQNR, RMSE, MAX_ERROR, NOTES):
             return "·" if self.alone(name) else "" if report is None else fmt.NONE
         return "" if value is None else _written(value, column)
@@ -229,6 +230,8 @@ class LayerRows:
             theirs = sum(self.other_sizes[name] for name in both)
             ours = sum(self._nbytes(self.infos[name]) for name in both)
             return float(theirs) if column == B_SIZE else float(ours - theirs)
+        if self.others_exact:
+            return math.inf if column == B_SQNR else None
         found = [self.others[name] for name in both if name in self.others]
         measured = [(report.info, report.metrics) for report in found if report.metrics is not None]
         theirs_db = _together(measured, SQNR) if measured else math.nan

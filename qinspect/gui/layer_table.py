@@ -175,9 +175,9 @@ class LayerTable(QWidget):
         if not self._resort.isActive():
             self._resort.start()
 
-    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport]) -> None:
-        """Show B beside the layers, and the change; without sizes there is none."""
-        self.model.compare(sizes, reports)
+    def compare(self, sizes: dict[str, int], reports: dict[str, LayerReport], exact: bool = False) -> None:
+        """Show B beside the layers, and the change; without sizes there is none. `exact` weights have no figures."""
+        self.model.compare(sizes, reports, exact=exact)
         hidden = not sizes
         if hidden != self.view.isColumnHidden(COMPARED[0]):
             if hidden and self.view.horizontalHeader().sortIndicatorSection() in COMPARED:

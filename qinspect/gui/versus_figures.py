@@ -95,7 +95,7 @@ class VersusFigures(QWidget):
     def _show_change(self, label: QLabel, a: float, b: float, write: Callable[[float], str], *, more: bool) -> None:
         label.setText(change(a, b, write))
         better = a > b if more else a < b
-        known = not (math.isnan(a) or math.isnan(b)) and a != b
+        known = math.isfinite(a - b) and a != b
         colour = self._theme.text if not known else self._theme.good if better else self._theme.bad
         label.setStyleSheet(f"color: {colour};")
 

@@ -20,6 +20,7 @@ from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.plots import ZOOM_HINT, Plot, translucent
 from qinspect.gui.pooling import Source, pooled
+from qinspect.gui.probe import Probe
 from qinspect.gui.views.plot_view import PlotView, choice, toggle
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
@@ -232,14 +233,22 @@ class OccupancyView(PlotView):
         question, probe = self.questions(versus.a)[0], self.probe
         assert probe is not None
         a, b = versus.a.answers[question], versus.b.answers[question]
+        codes = a.counts.shape[1:] == b.counts.shape[1:] and (a.first, a.per_column) == (b.first, b.per_column)
+        same, gap = codes and len(a.counts) == len(b.counts), side == Side.DIFFERENCE
         self.map.show_over(None)
-        if a.counts.shape != b.counts.shape or (a.first, a.per_column) != (b.first, b.per_column):
-            said = self._draw_map(keep)
-            return f"A: {said} B has other codes or groups, and no map to lay over this one."
-        pieces = self._pieces = Pieces(a, self._order.currentIndex(), probe.spacing)
-        other = Pieces(b, IN_ORDER, probe.spacing).shares
-        other = other if pieces.order is None else other[pieces.order]
-        gap = side == Side.DIFFERENCE
+        if not codes or (gap and not same):
+            what = "codes" if not codes else "groups: choose “rows” to subtract them"
+            self._draw_map(keep)
+            return f"Only A is shown: B has other {what}."
+        pieces = self._pieces = Pieces(a, self._order.currentIndex() if same else IN_ORDER, probe.spacing)
+        others = Pieces(b, IN_ORDER, Probe(versus.b).spacing)
+        if not same:
+            self.map.set_standard(SHARES)
+            self.map.quantity = "share of its codes, %"
+            self.map.show_over(source_of(others))
+            self._show_pieces(pieces, source_of(pieces), pieces.shares, keep)
+            return "A left, B right of the line; each in groups of its own size, in their order."
+        other = others.shares if pieces.order is None else others.shares[pieces.order]
         self.map.quantity = "share, A − B, %" if gap else "share of its codes, %"
         self.map.set_standard(DIFFERENCES if gap else SHARES)
         values = pieces.shares - other if gap else pieces.shares

@@ -258,8 +258,13 @@ class PlotView(View):
             self._show_message(message)
             self.setAccessibleDescription(message)
             self.summarised.emit("")
-        else:
+        elif not self._shows_b_already():
             self._draw_if_known(inspection)
+
+    def _shows_b_already(self) -> bool:
+        """Whether B is drawn, which another look at A leaves as it is."""
+        both = self.both() if self.side == Side.B else None
+        return both is not None and self.inspection is both.b
 
     def _show_message(self, message: str) -> None:
         """In place of what was drawn, which is forgotten."""
