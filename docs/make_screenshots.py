@@ -11,6 +11,7 @@ from scheme_pictures import draw_all
 
 from qinspect.assets import resource
 from qinspect.gui.app import screenshot, settle
+from qinspect.gui.comparing import Side
 from qinspect.gui.main_window import MainWindow
 from qinspect.quant.scheme import make_scheme
 
@@ -42,6 +43,17 @@ def exported(window: MainWindow) -> None:
     window.export_pane.path.setText("encoder.packed.safetensors")
 
 
+def compared(window: MainWindow) -> None:
+    """Pin 4 bits in small groups, go back to what was chosen, and show the difference."""
+    controller, chosen = window.controller, window.controller.scheme
+    controller.choose(make_scheme("symmetric", bits=4, granularity="group", group_size=32))
+    settle(window)
+    controller.comparing.pin()
+    controller.choose(chosen)
+    settle(window)
+    controller.comparing.show(Side.SWIPE)
+
+
 def main() -> None:
     """Write every picture that the documents show."""
     IMAGES.mkdir(exist_ok=True)
@@ -55,6 +67,7 @@ def main() -> None:
     screenshot(real, IMAGES / "export.png", layer=dense, arrange=exported)
     for view in ("layers", "sweep", "budget"):
         screenshot(real, IMAGES / f"{view}.png", layer=dense, view=view, size=(1600, 900))
+    screenshot(real, IMAGES / "compare.png", layer=dense, arrange=compared, size=(1600, 900))
     screenshot(None, IMAGES / "welcome.png", size=SMALL)
     draw_all(IMAGES / "schemes")  # with the fonts that the window has loaded
 

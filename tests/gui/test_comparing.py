@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from driving import drag, hover, numbers, pixel_of
-from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtCore import QPoint, QPointF, QSize, Qt
+from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QTreeWidget
 from safetensors.numpy import save_file
 
 from qinspect import figures as fmt
 from qinspect.analysis import scale_map
+from qinspect.errors import QInspectError
 from qinspect.formats.open import open_checkpoint
+from qinspect.gui import app as gui_app
 from qinspect.gui import layer_rows as columns
 from qinspect.gui.comparing import Side
 from qinspect.gui.linked import Spot
@@ -298,3 +301,15 @@ def test_a_packed_file_beside_its_originals(window, settle, qtbot, packed, model
     assert window.figures.values["bpw"][1].text() == "32.00"
     assert window.table.model.rows.value("a.weight", columns.B_SIZE) == weights.nbytes
     assert window.table.text("a.weight", columns.SQNR) == fmt.decibels(INT4.measure(weights).sqnr_db)
+
+
+def test_a_picture_of_a_comparison(qapp, model, packed, tmp_path):
+    pictures = {}
+    for side in ("a", "difference"):
+        out = tmp_path / f"{side}.png"
+        gui_app.screenshot(str(model), out, layer="a.weight", size=(900, 600), compare=str(packed), side=side)
+        pictures[side] = QImage(str(out))
+    assert pictures["a"].size() == QSize(900, 600)
+    assert pictures["a"] != pictures["difference"]
+    with pytest.raises(QInspectError, match="nowhere"):
+        gui_app.screenshot(str(model), out, compare=str(tmp_path / "nowhere.safetensors"))

@@ -16,12 +16,13 @@ from qinspect.analysis import Pooled, Pooling, Quantity
 from qinspect.gui.axes import number
 from qinspect.gui.colours import Kind, Look, Norm, Spread, limits
 from qinspect.gui.comparing import Side
+from qinspect.gui.controls import choice, toggle
 from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.matrix import POOLS, Matrix, minus
 from qinspect.gui.plots import ZOOM_HINT, Plot
 from qinspect.gui.pooling import Crop, Source
-from qinspect.gui.views.plot_view import NO_REFERENCE, PlotView, choice, toggle
+from qinspect.gui.views.plot_view import NO_REFERENCE, PlotView
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
 from qinspect.versus import Versus

@@ -15,10 +15,11 @@ from qinspect.gui import bins
 from qinspect.gui.axes import Axis, beside, number, short
 from qinspect.gui.bins import AXES, CODE, ERROR, STEPS, WEIGHT, Scope
 from qinspect.gui.comparing import Side
+from qinspect.gui.controls import choice, toggle
 from qinspect.gui.linked import Spot
 from qinspect.gui.plots import Plot, translucent
 from qinspect.gui.probe import Probe
-from qinspect.gui.views.plot_view import PlotView, choice, toggle
+from qinspect.gui.views.plot_view import PlotView
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
 from qinspect.versus import Versus

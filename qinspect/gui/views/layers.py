@@ -20,11 +20,11 @@ from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui import marks
 from qinspect.gui.axes import Axis, small_font
 from qinspect.gui.controller import Controller
+from qinspect.gui.controls import toggle
 from qinspect.gui.frame import ElidedLabel
 from qinspect.gui.plain import PlainLabel
 from qinspect.gui.plots import Plot
 from qinspect.gui.theme import Theme
-from qinspect.gui.views.plot_view import toggle
 from qinspect.gui.views.view import TAB, View
 from qinspect.session import LayerReport, original_nbytes, stored_nbytes
 from qinspect.tables import Column, Table

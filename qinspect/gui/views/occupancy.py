@@ -16,12 +16,13 @@ from qinspect.gui.axes import Axis, number, plain, short
 from qinspect.gui.code_pieces import IN_ORDER, ORDERS, Bars, Pieces, bars, code_text, share, source_of, steps
 from qinspect.gui.colours import Kind, Look, limits
 from qinspect.gui.comparing import Side
+from qinspect.gui.controls import choice, toggle
 from qinspect.gui.image import OVERVIEW, ImagePlot
 from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.plots import ZOOM_HINT, Plot, translucent
 from qinspect.gui.pooling import Source, pooled
 from qinspect.gui.probe import Probe
-from qinspect.gui.views.plot_view import PlotView, choice, toggle
+from qinspect.gui.views.plot_view import PlotView
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
 from qinspect.versus import Versus

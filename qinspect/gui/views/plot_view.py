@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from PySide6.QtCore import QPointF, QSize, Qt, QTimer
 from PySide6.QtGui import QAction, QKeyEvent, QShowEvent
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QStackedLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
 from qinspect import analysis
 from qinspect.gui.axes import small_font
@@ -490,27 +490,3 @@ class PlotView(View):
     def _on_zoomed(self, extent: Extent, view: object) -> None:
         if view is not self and self.inspection is not None:
             self.zoom_to(extent)
-
-
-def choice(title: str, tip: str, *entries: str) -> QComboBox:
-    """A small choice for a view's header."""
-    box = QComboBox()
-    box.addItems(entries)
-    box.setToolTip(tip)
-    box.setAccessibleName(title)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(min(7, max(map(len, entries))))
-    view = box.view()
-    view.setMinimumWidth(view.sizeHintForColumn(0) + 24)
-    return box
-
-
-def toggle(text: str, title: str, tip: str, *, on: bool = False) -> QToolButton:
-    """A small button for a view's header that stays down."""
-    button = QToolButton()
-    button.setText(text)
-    button.setCheckable(True)
-    button.setChecked(on)
-    button.setToolTip(tip)
-    button.setAccessibleName(title)
-    return button

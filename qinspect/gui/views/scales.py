@@ -15,6 +15,7 @@ from qinspect import figures as fmt
 from qinspect.gui.axes import Axis, number, plain
 from qinspect.gui.colours import limits
 from qinspect.gui.comparing import Side
+from qinspect.gui.controls import choice, toggle
 from qinspect.gui.group_pairs import GroupPair, paired
 from qinspect.gui.group_parameters import (
     DIFFERENCES,
@@ -31,7 +32,7 @@ from qinspect.gui.linked import Extent, Spot
 from qinspect.gui.plots import ZOOM_HINT, Plot
 from qinspect.gui.pooling import Pool, Source, crop, pooled
 from qinspect.gui.strips import Strip
-from qinspect.gui.views.plot_view import PlotView, choice, toggle
+from qinspect.gui.views.plot_view import PlotView
 from qinspect.session import Inspection
 from qinspect.tables import Column, Table
 from qinspect.versus import Versus

@@ -14,12 +14,12 @@ from qinspect import figures as fmt
 from qinspect.formats.checkpoint import FLOATING, TensorInfo
 from qinspect.gui.axes import small_font
 from qinspect.gui.controller import Controller
+from qinspect.gui.controls import choice
 from qinspect.gui.plain import PlainLabel
 from qinspect.gui.scopes import Scope, shared_words
 from qinspect.gui.sweep_plot import Picture, SweepPlot
 from qinspect.gui.sweeps import GAUSSIAN
 from qinspect.gui.theme import Theme
-from qinspect.gui.views.plot_view import choice
 from qinspect.gui.views.swept_view import Present, SweptView
 from qinspect.gui.views.view import TAB
 from qinspect.quant.group_sizes import fit
