@@ -151,7 +151,7 @@ def packed_affine(
     if order is not None:
         shape, sharing = tuple(shape[axis] for axis in order), sharing.reordered(order)
     block, repeats = sharing.arrangement(shape)
-    arrays = {name: _parameter(array.source, expected, turn, repeats) for name, array in params.items()}
+    arrays = {name: parameter_source(array.source, expected, turn, repeats) for name, array in params.items()}
     data, data_shape = _codes(codes, shape, order)
     held = [("data", np.dtype(np.uint8), data_shape)]
     held += [(name, numpy_dtype(array.dtype), (repeats * math.prod(expected),)) for name, array in params.items()]
@@ -201,7 +201,7 @@ def type_title(dtype: str) -> str:
     return f"{_TITLES[kind[0]]}{kind[1:]}" + (f" {rest.lower()}" if rest else "")
 
 
-def _parameter(source: Source, shape: tuple[int, ...], order: tuple[int, ...] | None, repeats: int) -> Source:
+def parameter_source(source: Source, shape: tuple[int, ...], order: tuple[int, ...] | None, repeats: int) -> Source:
     """Scales or zero points as one vector, in the order of the blocks of the matrix."""
 
     def arranged(array: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ import numpy as np
 from qinspect.errors import QInspectError, UnsupportedError, printable
 from qinspect.formats.checkpoint import FLOATING, Checkpoint, Reader, TensorInfo
 from qinspect.formats.onnx_graph import Graph, Model, Node, Tensor, scan
-from qinspect.formats.onnx_packed import Weight, weight_of
+from qinspect.formats.onnx_packed import weight_of
 from qinspect.formats.onnx_uses import Uses, name_of, only_rounds, takes_columns
+from qinspect.formats.onnx_weight import Weight
 from qinspect.formats.protobuf import BYTES, VARINT, begin_of
 from qinspect.formats.stored import Derived, PackedSource, Source, StoredCheckpoint, WatchedFile
 

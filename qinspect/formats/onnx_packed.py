@@ -7,16 +7,18 @@ The formulas are in the operators' own documents: onnx/docs/Operators.md and onn
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from qinspect.errors import FormatError, QInspectError, UnsupportedError
 from qinspect.formats.affine import FLOATS, INTEGERS, SCALES, Packed, Sharing, decoded, packed_affine, spread
 from qinspect.formats.dtypes import numpy_dtype
+from qinspect.formats.onnx_digits import digits
 from qinspect.formats.onnx_graph import TYPES, Graph, Node, Tensor
 from qinspect.formats.onnx_uses import Uses, takes_columns
-from qinspect.formats.stored import Derived, Given, PackedSource, Source, Span
+from qinspect.formats.onnx_weight import Weight, stored_input
+from qinspect.formats.stored import Derived, Given, Source, Span
 from qinspect.quant.decode_only import Blocked
 from qinspect.quant.floats import ascending
 from qinspect.quant.schemes.normal_float import NF4
@@ -35,30 +37,6 @@ _FP4 = (0.0, 5.208333333e-03, 0.66666667, 1.0, 0.33333333, 0.5, 0.16666667, 0.25
 """The magnitudes of bitsandbytes' FP4 by the lower three bits of the pattern; the fourth is the sign."""
 
 
-@dataclass(frozen=True)
-class Weight:
-    """A quantized weight: its codes, the tensors that decode them, and the node that takes it.
-
-    The codes have the name of the stored tensor in whose place the weight is. `dtype` is what it decodes to; `label` is
-    None where it is decoded on reading.
-    """
-
-    codes: Tensor
-    parts: tuple[Tensor, ...]
-    taker: Node
-    shape: tuple[int, ...]
-    dtype: str
-    label: str | None
-    source: Source | PackedSource
-    turned: bool = False
-    """Whether the stored matrix has a row an input."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of everything that belongs to it."""
-        return self.codes.nbytes + sum(part.nbytes for part in self.parts)
-
-
 def weight_of(graph: Graph, node: Node, uses: Uses) -> Weight | None:
     """The quantized weight of a node, if it has one; FormatError where its parts contradict each other.
 
@@ -71,13 +49,6 @@ def weight_of(graph: Graph, node: Node, uses: Uses) -> Weight | None:
         return find(graph, node, uses)
     except QInspectError as error:
         raise error.within(tensor=node.inputs[index] if index < len(node.inputs) else node.name) from None
-
-
-def _input(graph: Graph, node: Node, index: int | None) -> Tensor | None:
-    """The stored tensor that is an input of a node; None if there is none, or it is computed."""
-    if index is None or index >= len(node.inputs) or not node.inputs[index]:
-        return None
-    return graph.tensor(node.inputs[index])
 
 
 def _integer(node: Node, name: str, default: int | None = None) -> int:
@@ -93,7 +64,7 @@ def _integer(node: Node, name: str, default: int | None = None) -> int:
 
 def _dequantized(graph: Graph, node: Node, uses: Uses) -> Weight | None:
     """What `DequantizeLinear` makes of constants, or of weights that the graph itself quantizes (trained so)."""
-    codes, scale, zero = (_input(graph, node, index) for index in range(3))
+    codes, scale, zero = (stored_input(graph, node, index) for index in range(3))
     takers = uses.of(graph, node.outputs[0]) if node.outputs else []
     taker = takers[0][0] if takers else node
     if scale is None:
@@ -136,7 +107,7 @@ def _wide(codes: Tensor, scale: Tensor, zero: Tensor | None, sharing: Sharing, t
 def _rounded_in_graph(graph: Graph, node: Node, scale: Tensor, zero: Tensor | None, uses: Uses) -> Tensor | None:
     """The codes that a `QuantizeLinear` of stored weights will give to `node`."""
     maker = uses.maker(graph, node.inputs[0]) if node.inputs else None
-    weights = _input(graph, maker, 0) if maker is not None and maker.op == "QuantizeLinear" else None
+    weights = stored_input(graph, maker, 0) if maker is not None and maker.op == "QuantizeLinear" else None
     if maker is None or weights is None or weights.dtype not in SCALES:
         return None
     dtype = zero.dtype if zero is not None else TYPES.get(maker.attributes.get("output_dtype", 0), "U8")
@@ -163,8 +134,8 @@ def _limits(dtype: str) -> tuple[int, int]:
 def _operand(graph: Graph, node: Node, uses: Uses) -> Weight | None:
     """The weight of an operator that computes with integers."""
     weight, scale_at, zero_at, axis = OPERANDS[node.op]
-    codes, zero = _input(graph, node, weight), _input(graph, node, zero_at)
-    scale = uses.factor(graph, node) if scale_at is None else _input(graph, node, scale_at)
+    codes, zero = stored_input(graph, node, weight), stored_input(graph, node, zero_at)
+    scale = uses.factor(graph, node) if scale_at is None else stored_input(graph, node, scale_at)
     if codes is None or scale is None or codes.dtype not in INTEGERS or not codes.size or not codes.shape:
         return None
     turned = axis == -1 and len(codes.shape) == 2 and takes_columns([(node, weight)])
@@ -178,7 +149,7 @@ def _operand(graph: Graph, node: Node, uses: Uses) -> Weight | None:
 
 def _n_bits(graph: Graph, node: Node, uses: Uses) -> Weight | None:
     """`MatMulNBits`: B [N, blocks, bytes of a block], low bits first; zero points packed alike, or floats."""
-    codes, scale, zero, order = (_input(graph, node, index) for index in (1, 2, 3, 4))
+    codes, scale, zero, order = (stored_input(graph, node, index) for index in (1, 2, 3, 4))
     if codes is None or scale is None:
         return None
     cols, rows, block = (_integer(node, name) for name in ("K", "N", "block_size"))
@@ -259,7 +230,7 @@ def _flat(source: Source) -> Source:
 
 def _bnb4(graph: Graph, node: Node, uses: Uses) -> Weight | None:
     """`MatMulBnb4`: NF4 or FP4 over the flattened [N, K], the first of two in the high half of a byte."""
-    codes, scale = _input(graph, node, 1), _input(graph, node, 2)
+    codes, scale = stored_input(graph, node, 1), stored_input(graph, node, 2)
     if codes is None or scale is None:
         return None
     cols, rows, block = (_integer(node, name) for name in ("K", "N", "block_size"))
@@ -286,7 +257,7 @@ def _bnb4(graph: Graph, node: Node, uses: Uses) -> Weight | None:
 
 def _gathered(graph: Graph, node: Node, uses: Uses) -> Weight | None:
     """`GatherBlockQuantized`: rows of an embedding in blocks, as four-bit integers or several to a byte."""
-    codes, scale, zero = (_input(graph, node, index) for index in (0, 2, 3))
+    codes, scale, zero = (stored_input(graph, node, index) for index in (0, 2, 3))
     if codes is None or scale is None or not codes.size:
         return None
     block, axis = _integer(node, "block_size", 128), node.attributes.get("quantize_axis", 1)
@@ -317,6 +288,7 @@ _FINDERS: dict[str, tuple[Callable[[Graph, Node, Uses], Weight | None], int]] = 
     "MatMulNBits": (_n_bits, 1),
     "MatMulBnb4": (_bnb4, 1),
     "GatherBlockQuantized": (_gathered, 0),
+    "Unsqueeze": (digits, 0),
     **{op: (_operand, inputs[0]) for op, inputs in OPERANDS.items()},
 }
 """How the weight of an operator is found, and which input it is."""

@@ -115,6 +115,15 @@ def test_every_scheme_in_the_graph_of_a_network(tensors, described, tmp_path, sc
     )
     (found,) = run(tmp_path / "net.onnx", x=x)
     assert np.abs(found - meant).max() < 2e-6 * np.abs(meant).max()
+    with open_checkpoint(tmp_path / "net.onnx") as again:
+        held = again.load("a.weight")
+        assert held.shape == tensors["a.weight"].shape
+        read, wanted = held.scheme.dequantize(held), decoded(tensors["a.weight"], scheme)
+        if rows["a.weight"].stored_as == "digits":
+            np.testing.assert_array_equal(read, wanted)
+            part = again.load("a.weight", slice(5, 9))
+            np.testing.assert_array_equal(part.scheme.dequantize(part), wanted[5:9])
+        assert np.abs(read - wanted).max() <= 2e-6 * np.abs(wanted).max()
 
 
 def test_digits_use_standard_operators_only(described, tmp_path):
