@@ -248,24 +248,24 @@ def test_a_disk_that_changes_bytes_is_found_out(checkpoint, out, monkeypatch):
 
 
 @pytest.mark.parametrize("way", ["itself", "another spelling", "symbolic link", "hard link"])
-def test_the_open_file_is_no_destination(example, tmp_path, way):
-    path = tmp_path / "model.safetensors"
-    shutil.copy(example, path)
+@pytest.mark.parametrize("target", FILES)
+def test_the_open_file_is_no_destination(examples, tmp_path, target, way):
+    path = tmp_path / "model"
+    shutil.copy(examples[target], path)
     before = path.read_bytes()
-    out = {
-        "itself": path,
-        "another spelling": tmp_path / ".." / tmp_path.name / path.name,
-        "symbolic link": tmp_path / "link",
-        "hard link": tmp_path / "link",
-    }[way]
-    if way == "symbolic link":
-        out.symlink_to(path)
-    if way == "hard link":
-        out.hardlink_to(path)
+    out = tmp_path / "link"
+    match way:
+        case "itself":
+            out = path
+        case "another spelling":
+            out = tmp_path / ".." / tmp_path.name / path.name
+        case "symbolic link":
+            out.symlink_to(path)
+        case "hard link":
+            out.hardlink_to(path)
     with open_checkpoint(path) as checkpoint:
-        for target in FILES:
-            with pytest.raises(ExportError, match="open file itself"):
-                write(checkpoint, target, out)
+        with pytest.raises(ExportError, match="open file itself"):
+            write(checkpoint, target, out)
         with pytest.raises(ExportError, match="open file itself"):
             unpack(checkpoint, out)
     assert path.read_bytes() == before
