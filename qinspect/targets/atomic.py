@@ -1,4 +1,7 @@
-"""A file or folder appears whole or not at all: written beside its place under another name, then renamed."""
+"""A file or folder appears whole or not at all: written beside its place under another name, then renamed.
+
+That name is `.NAME.PID-XXXXXXXX.part`. What a process that was killed has left behind goes with the next export there.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -23,6 +27,7 @@ def replacing(out: Path) -> Iterator[Path]:
 
     An OSError in the block is raised as ExportError. An old file at `out` stays whole until the last moment.
     """
+    _clear_dead(out)
     part = _beside(out, "part")
     try:
         yield part
@@ -38,6 +43,7 @@ def replacing(out: Path) -> Iterator[Path]:
 @contextmanager
 def replacing_folder(out: Path, names: Collection[str]) -> Iterator[Path]:
     """As `replacing`, for a folder, which the block makes; it and an old one at `out` hold no files but `names`."""
+    _clear_dead(out)
     part = _beside(out, "part")
     try:
         yield part
@@ -76,7 +82,36 @@ def _take_place(part: Path, out: Path, names: Iterable[str]) -> None:
 
 
 def _beside(out: Path, kind: str) -> Path:
-    return out.parent / f".{out.name}.{secrets.token_hex(4)}.{kind}"
+    return out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}"
+
+
+def _clear_dead(out: Path) -> None:
+    """Remove what exports to `out` left that were killed; an old folder that one had just set aside comes back."""
+    named = re.compile(re.escape(f".{out.name}.") + r"(\d+)-[0-9a-f]{8}\.(part|old)")
+    with contextlib.suppress(OSError):
+        for left in sorted(out.parent.iterdir()):
+            found = named.fullmatch(left.name)
+            if found is None or _alive(int(found[1])):
+                continue
+            if left.is_symlink() or not left.is_dir():
+                left.unlink()
+            elif found[2] == "old" and not out.exists():
+                left.rename(out)
+            else:
+                _remove(left, [part.name for part in left.iterdir()])
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; where that cannot be asked without harm, on Windows, it is taken to."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _remove(folder: Path, names: Iterable[str]) -> None:

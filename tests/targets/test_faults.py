@@ -1,9 +1,13 @@
 """What goes wrong while writing: the old file stays whole, nothing half-written is left, and one sentence says why."""
 
 import errno
+import json
 import os
+import re
 import resource
 import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -340,3 +344,51 @@ def test_progress_runs_from_nothing_to_all(checkpoint, out):
     assert seen == sorted(seen)
     assert seen[0] < 0.1
     assert seen[-1] == 1.0
+
+
+@pytest.fixture(scope="module")
+def killed(examples, tmp_path_factory):
+    """What lies there after exports were killed in the middle, by target and moment."""
+    pairs = [word for target in TARGETS for word in (target, str(examples[target]))]
+    command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(tmp_path_factory.mktemp("killed"))]
+    done = subprocess.run([*command, *pairs], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("moment", ["begun", "synced", "renamed"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_killed_in_the_middle(killed, target, moment):
+    """The old file or folder is whole, or the new one; what else is left has a name to tell, and goes with the next."""
+    seen = killed[f"{target} {moment}"]
+    there = {name: digest for name, digest in seen["killed"].items() if name.split("/")[0] == "out"}
+    assert there == (seen["new"] if moment == "renamed" else seen["old"])
+    for name in seen["killed"].keys() - there.keys():
+        assert re.fullmatch(r"\.out\.\d+-[0-9a-f]{8}\.part", name.split("/")[0])
+    if moment == "synced":
+        assert seen["killed"].keys() - there.keys()
+    assert seen["again"] == seen["new"]
+
+
+def test_what_a_killed_export_left_goes_and_nothing_else(checkpoint, out, monkeypatch):
+    dead, alive = "12345-0123abcd", f"{os.getpid()}-0123abcd"
+    monkeypatch.setattr("qinspect.targets.atomic._alive", lambda pid: pid == os.getpid())
+    gone = [f".{out.name}.{dead}.part"]
+    stays = [f".{out.name}.{alive}.part", f".other.{dead}.part", f"{out.name}.{dead}.part", f".{out.name}.{dead}.txt"]
+    for name in (*gone, *stays):
+        out.with_name(name).write_bytes(OLD)
+    write(checkpoint, "safetensors", out)
+    assert {path.name for path in out.parent.iterdir()} == {out.name, *stays}
+
+
+def test_a_folder_that_was_set_aside_comes_back(checkpoint, out):
+    """Where folders cannot be swapped, a kill between two renames leaves the old one under another name."""
+    old_in_the_way(checkpoint, "c", out)
+    out.rename(out.with_name(f".{out.name}.99999999-0123abcd.old"))
+
+    def stop(fraction):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write(checkpoint, "c", out, Token(stop))
+    assert_untouched(out)
