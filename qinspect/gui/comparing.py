@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
@@ -20,7 +21,7 @@ from qinspect.gui.jobs import Job, Lane
 from qinspect.gui.work import sentence
 from qinspect.quant.scheme import Scheme
 from qinspect.recipe import Recipe
-from qinspect.session import Inspection, LayerReport, Request
+from qinspect.session import Inspection, LayerReport, Request, stored_nbytes
 from qinspect.task import Token
 from qinspect.versus import (
     Other,
@@ -55,6 +56,7 @@ class Comparing(QObject):
     attached = Signal(object)  # Other | None
     sided = Signal(object)  # Side: another one is to be shown
     updated = Signal()  # more is known of the selected layer on both sides, or why it is not
+    cleared = Signal()  # nothing is known: another layer is looked at
     swiped = Signal(float)  # share of the width that A has
     compared = Signal(object, object, bool)
     """B's bytes of all layers by their names in A, the LayerReports known of it, and whether all of it is exact."""
@@ -256,6 +258,7 @@ class Comparing(QObject):
     def _on_selected(self) -> None:
         self._a = None
         self._forget()
+        self.cleared.emit()
 
     def _on_inspected(self, a: Inspection) -> None:
         self._a = a
@@ -385,6 +388,15 @@ class Comparing(QObject):
             known = {name: report for name, report in found.items() if report is not None}
             self.compared.emit(sizes, known, isinstance(other, OtherOriginals))
         return requests
+
+    def figures(self) -> dict[str, tuple[float, int]]:
+        """SQNR in dB (NaN where it is not known) and bytes of every layer of B, by its name in A."""
+        found = {}
+        for name, request in self.requests():
+            report = self.reports.get((name, request.scheme))
+            metrics = None if report is None else report.metrics
+            found[name] = math.nan if metrics is None else metrics.sqnr_db, stored_nbytes(request.info, request.scheme)
+        return found
 
     def _put_measuring(self, missing: list[tuple[str, Request]]) -> None:
         session = self._controller.session

@@ -54,6 +54,7 @@ class VersusFigures(QWidget):
         self.hide()
         comparing.attached.connect(self._on_attached)
         comparing.updated.connect(self._show)
+        comparing.cleared.connect(self._show)
 
     def _label(self, text: str, *, muted: bool = False) -> QLabel:
         label = QLabel(text, self)

@@ -248,6 +248,17 @@ def test_codes_of_both_are_counted(pinned, settle, qtbot):
     assert (mine, theirs) == pytest.approx(shares, rel=0.01)
 
 
+def test_the_chart_of_layers_has_a_ring_for_b(pinned, settle):
+    window = pinned
+    frame = window.centre.bring_up("layers")
+    settle(window)
+    frame.view._draw()
+    points = {point.pos().x(): point.pos().y() for point in frame.view._others.points()}
+    assert points == pytest.approx(
+        {at: BASE11.measure(WEIGHTS[name]).sqnr_db for at, name in enumerate(sorted(WEIGHTS))}
+    )
+
+
 def test_a_group_shows_what_both_make_of_its_weights(pinned, settle, qtbot):
     window, group = pinned, view(pinned, "group")
     window.controller.linked.select(Spot(3, (32, 64)))
@@ -313,3 +324,30 @@ def test_a_picture_of_a_comparison(qapp, model, packed, tmp_path):
     assert pictures["a"] != pictures["difference"]
     with pytest.raises(QInspectError, match="nowhere"):
         gui_app.screenshot(str(model), out, compare=str(tmp_path / "nowhere.safetensors"))
+
+
+def test_odd_layers_are_compared_or_say_why_not(window, settle, qtbot, tmp_path):
+    odd = {
+        "constant": np.full((8, 32), 0.5, np.float32), "one row": np.linspace(-1, 1, 96, dtype=np.float32)[None],
+        "vector": np.linspace(-1, 1, 50, dtype=np.float32), "empty": np.zeros((0, 32), np.float32),
+        "nan": np.full((4, 32), np.nan, np.float32), "conv": RNG.normal(size=(6, 4, 3, 3)).astype(np.float32),
+    }  # fmt: skip
+    save_file(odd, tmp_path / "odd.safetensors")
+    window.open(tmp_path / "odd.safetensors", layer="constant")
+    settle(window)
+    window.controller.choose(make_scheme("symmetric", bits=4, granularity="tensor"))
+    window.controller.comparing.pin()
+    window.controller.choose(BASE11)
+    for name in odd:
+        window.controller.select(name)
+        for side in (Side.B, Side.DIFFERENCE, Side.SWIPE):
+            window.controller.comparing.show(side)
+            settle(window)
+            error = view(window, "error")
+            drawn = error.inspection is not None
+            assert drawn == (name not in ("nan", "empty")), (name, side, error.message.text())
+            assert drawn or error.message.text()
+    assert window.figures.values["sqnr_db"][0].text() == fmt.decibels(BASE11.measure(odd["conv"]).sqnr_db)
+    window.controller.select("nan")
+    settle(window)
+    assert window.figures.values["sqnr_db"][0].text() == fmt.NONE

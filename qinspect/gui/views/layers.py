@@ -41,7 +41,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Bar:
-    """What is drawn of one layer: SQNR in dB (NaN where it is not known), bytes under the recipe and before."""
+    """What is drawn of one layer: SQNR in dB (NaN where it is not known), bytes under the recipe and before.
+
+    `b_sqnr_db` and `b_nbytes` are B's, where something is attached.
+    """
 
     info: TensorInfo
     block: str
@@ -49,6 +52,8 @@ class Bar:
     sqnr_db: float
     nbytes: int
     before: int
+    b_sqnr_db: float = math.nan
+    b_nbytes: int | None = None
 
 
 class LayersView(View):
@@ -69,6 +74,8 @@ class LayersView(View):
         self.readout = ElidedLabel(self)
         self.message = PlainLabel(self)
         self._dots = pg.ScatterPlotItem(antialias=True, size=9)
+        self._others = pg.ScatterPlotItem(antialias=True, size=11)
+        self._between = pg.PlotCurveItem(connect="pairs")
         self._before, self._after = Bars(), Bars()
         self.log = toggle("log", "Log sizes", "Sizes in powers of ten, so that small layers are seen beside large ones")
         self._later = QTimer(self)
@@ -83,7 +90,8 @@ class LayersView(View):
         self._later.setInterval(REDRAW_MS)
         self._later.timeout.connect(self._draw)
         self.log.toggled.connect(lambda _: self._draw())
-        self.quality.addItem(self._dots)
+        for item in (self._between, self._dots, self._others):
+            self.quality.addItem(item)
         for item in (self._before, self._after):
             self.sizes.addItem(item)
         self.sizes.box.setXLink(self.quality.box)
@@ -120,6 +128,8 @@ class LayersView(View):
         for signal in (controller.opened, controller.recipe_changed, controller.reported, controller.attached):
             signal.connect(lambda *_: self._draw_later())
         controller.analysed.connect(self._draw)
+        for signal in (controller.comparing.compared, controller.comparing.reported, controller.comparing.attached):
+            signal.connect(lambda *_: self._draw_later())
         controller.selected.connect(lambda _: self._mark())
 
     def set_theme(self, theme: Theme) -> None:
@@ -178,6 +188,7 @@ class LayersView(View):
 
     def _read(self, controller: Controller) -> list[Bar]:
         recipe, reports = controller.recipe, controller.session.reports
+        theirs = controller.comparing.figures()
         found = []
         for info in controller.session.infos:
             scheme = recipe.scheme_for(info)
@@ -187,9 +198,9 @@ class LayersView(View):
             figures = report.metrics if report is not None else None
             sqnr_db = figures.sqnr_db if figures is not None else math.nan
             stored_as = scheme.label if scheme is not None else info.qtype or "left alone"
-            found.append(
-                Bar(info, block_of(info.name), stored_as, sqnr_db, stored_nbytes(info, scheme), original_nbytes(info))
-            )
+            sizes = stored_nbytes(info, scheme), original_nbytes(info)
+            other = theirs.get(info.name, (math.nan, None))
+            found.append(Bar(info, block_of(info.name), stored_as, sqnr_db, *sizes, *other))
         return found
 
     def _colours(self) -> list[str]:
@@ -199,8 +210,9 @@ class LayersView(View):
 
     def _draw_quality(self, keep: bool) -> None:
         theme = self.quality.theme
-        values = np.array([bar.sqnr_db for bar in self.bars])
-        finite = values[np.isfinite(values)]
+        values, theirs = (np.array([getattr(bar, name) for bar in self.bars]) for name in ("sqnr_db", "b_sqnr_db"))
+        both = np.concatenate([values, theirs])
+        finite = both[np.isfinite(both)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         top = high + max(3.0, 0.08 * (high - low))
         heights = np.where(values == EXACT, top, values)
@@ -211,9 +223,22 @@ class LayersView(View):
             symbol=["t1" if values[at] == EXACT else "o" for at in shown],
         )  # fmt: skip
         self.quality.legend = [("exact", theme.muted, "mark")] if (values == EXACT).any() else []
+        self._draw_others(heights, theirs)
         bottom = min(0.0, low)
         room = 0.06 * (top - bottom)
         self._place(self.quality, bottom - room * (bottom < 0), top + room, keep)
+
+    def _draw_others(self, heights: np.ndarray, theirs: np.ndarray) -> None:
+        """A ring for B, and a line from it to A."""
+        theme, known = self.quality.theme, np.flatnonzero(np.isfinite(theirs))
+        self._others.setData(x=known, y=theirs[known], pen=pg.mkPen(theme.other, width=2), brush=None)
+        between = known[np.isfinite(heights[known])]
+        self._between.setData(
+            np.repeat(between, 2).astype(np.float64), np.column_stack([heights[between], theirs[between]]).ravel()
+        )
+        self._between.setPen(pg.mkPen(theme.level))
+        if known.size:
+            self.quality.legend.append(("B", theme.other, "line"))
 
     def _draw_size(self, keep: bool) -> None:
         theme = self.sizes.theme
@@ -272,7 +297,10 @@ class LayersView(View):
         bar = self.bars[at]
         quality = "not measured" if math.isnan(bar.sqnr_db) else fmt.decibels(bar.sqnr_db)
         sizes = f"{fmt.nbytes(bar.nbytes)} of {fmt.nbytes(bar.before)}"
-        self.readout.setText(f"{printable(bar.info.name)}:  {quality}, {sizes}, {bar.stored_as}")
+        told = f"{printable(bar.info.name)}:  {quality}, {sizes}, {bar.stored_as}"
+        if bar.b_nbytes is not None:
+            told += f";  B {fmt.decibels(bar.b_sqnr_db)}, {fmt.nbytes(bar.b_nbytes)}"
+        self.readout.setText(told)
 
     def _on_clicked(self, view: QPointF) -> None:
         self._select(self._at(view))
