@@ -176,7 +176,8 @@ def config_of(name):
 
 
 def read_everything(path):
-    """Only errors of ours come out, with a text that can be shown; how many tensors were packed."""
+    """Load every tensor; what could not be read, in errors of ours. Little memory is taken."""
+    said = []
     tracemalloc.start()
     try:
         with open_checkpoint(path) as checkpoint:
@@ -188,15 +189,13 @@ def read_everything(path):
                             assert held.scheme.dequantize(held).shape == held.shape
                             assert held.scheme.count(held).sum() == held.scheme.dequantize(held).size
                 except QInspectError as error:
-                    assert str(error).isprintable()
-            return sum(info.qtype is not None for info in checkpoint.infos)
+                    said.append(str(error))
     except QInspectError as error:
-        assert str(path.parent) in str(error)
-        assert str(error).isprintable()
-        return 0
+        said.append(str(error))
     finally:
         assert tracemalloc.get_traced_memory()[1] < 50 << 20
         tracemalloc.stop()
+    return said
 
 
 WITHOUT = [name for name in FIXTURES if name not in ("ct_packed_older", "gptq_planar", "mlx", "gptq_v2", "fp8_tiles")]
@@ -242,7 +241,8 @@ def test_damaged_arrays_end_in_our_own_errors(tmp_path, name, damage):
             if DAMAGE[damage] is not None:
                 arrays[part] = DAMAGE[damage](whole).clone()
 
-        read_everything(rewritten(tmp_path, name, change, config_of(name)))
+        said = read_everything(rewritten(tmp_path, name, change, config_of(name)))
+        assert all(text.startswith(str(tmp_path)) and text.isprintable() for text in said), said
 
 
 CONTRADICTIONS = {
@@ -375,4 +375,5 @@ def test_any_damage_gives_only_our_own_errors(tmp_path_factory, name, data):
     _, metadata = stored(name)
     safetensors.torch.save_file(arrays, folder / "model.safetensors", metadata)
     (folder / "config.json").write_text(config)
-    read_everything(folder / "model.safetensors")
+    said = read_everything(folder / "model.safetensors")
+    assert all(text.startswith(str(folder)) and text.isprintable() for text in said), said

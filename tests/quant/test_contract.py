@@ -210,7 +210,7 @@ def test_constants(scheme):
 
 @each(FEW)
 class TestHowWeightsAreHeld:
-    def same(self, scheme, w, reference):
+    def assert_same(self, scheme, w, reference):
         q, other = scheme.quantize(w), scheme.quantize(reference)
         assert np.array_equal(q.data, other.data)
         assert all(np.array_equal(q.params[name], other.params[name]) for name in q.params)
@@ -218,28 +218,28 @@ class TestHowWeightsAreHeld:
 
     def test_memory_order(self, scheme):
         w = weights(40, 66)
-        self.same(scheme, np.asfortranarray(w), w)
-        self.same(scheme, w[::-1, ::-2], w[::-1, ::-2].copy())
+        self.assert_same(scheme, np.asfortranarray(w), w)
+        self.assert_same(scheme, w[::-1, ::-2], w[::-1, ::-2].copy())
 
     @pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16, "float64", ">f4", "longdouble"])
     def test_types(self, scheme, dtype):
         w = weights(20, 66).astype(dtype)
-        self.same(scheme, w, w.astype(np.float32))
+        self.assert_same(scheme, w, w.astype(np.float32))
 
     def test_read_only_and_unaligned(self, scheme):
         w = weights(20, 66)
         unaligned = np.frombuffer(b"\0" + w.tobytes(), np.float32, offset=1).reshape(w.shape)
         assert not unaligned.flags.aligned
-        self.same(scheme, unaligned, w)
+        self.assert_same(scheme, unaligned, w)
 
     def test_mapped_file(self, scheme, tmp_path):
         w = weights(20, 66)
         w.tofile(tmp_path / "w")
-        self.same(scheme, np.memmap(tmp_path / "w", np.float32, "r", shape=w.shape), w)
+        self.assert_same(scheme, np.memmap(tmp_path / "w", np.float32, "r", shape=w.shape), w)
 
     def test_negative_zero_is_zero(self, scheme):
         w = np.array([[-0.0, 0.0, -0.0, 1.0] * 16], np.float32)
-        self.same(scheme, w, np.abs(w))
+        self.assert_same(scheme, w, np.abs(w))
 
     def test_number_of_threads(self, scheme, monkeypatch):
         w = weights(601, 1001)  # three blocks

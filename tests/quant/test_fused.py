@@ -39,7 +39,7 @@ def outcome(scheme, w):
         return str(error)
 
 
-def same(scheme, w, monkeypatch):
+def assert_same(scheme, w, monkeypatch):
     """The general way and the short one give the same."""
     assert Fused.takes(scheme, scheme.layout(w.shape))
     short = outcome(scheme, w)
@@ -75,13 +75,13 @@ def test_any_shape_and_size(scheme, rows, cols, seed, exponent, offset):
     w = np.float32(rng.standard_normal((rows, cols)) * 10.0**exponent + offset)
     w[rng.random((rows, cols)) < 0.1] = 0
     with pytest.MonkeyPatch.context() as patch:
-        same(scheme, w, patch)
+        assert_same(scheme, w, patch)
 
 
 @EACH
 def test_many_blocks_and_any_number_of_threads(scheme, monkeypatch):
     w = np.random.default_rng(0).standard_normal((3 * BLOCK_WEIGHTS // 1000 + 1, 1003)).astype(np.float32)
-    same(scheme, w, monkeypatch)
+    assert_same(scheme, w, monkeypatch)
     expected, figures = scheme.quantize(w), scheme.measure(w).to_json()
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     alone = scheme.quantize(w)
@@ -92,7 +92,9 @@ def test_many_blocks_and_any_number_of_threads(scheme, monkeypatch):
 
 @EACH
 def test_rows_wider_than_a_block(scheme, monkeypatch):
-    same(scheme, np.random.default_rng(0).standard_normal((3, BLOCK_WEIGHTS + 5)).astype(np.float32), monkeypatch)
+    assert_same(
+        scheme, np.random.default_rng(0).standard_normal((3, BLOCK_WEIGHTS + 5)).astype(np.float32), monkeypatch
+    )
 
 
 @EACH

@@ -9,7 +9,7 @@ from qinspect.quant.torch_random import TorchRandom
 SIZES = (0, 1, 2, 9, 15, 16, 17, 31, 32, 1000, 65_537)
 
 
-def agrees(ours, theirs):
+def assert_agrees(ours, theirs):
     """Equal to the bit where torch uses AVX2; elsewhere its logarithm and cosine are other ones."""
     assert ours.dtype == np.float32
     if torch.backends.cpu.get_cpu_capability().startswith("AVX"):
@@ -22,14 +22,14 @@ def agrees(ours, theirs):
 @pytest.mark.parametrize("seed", [0, 42, 2**32 - 1])
 def test_normal_numbers(seed, size):
     torch.manual_seed(seed)
-    agrees(TorchRandom(seed).randn(size), torch.randn(size))
+    assert_agrees(TorchRandom(seed).randn(size), torch.randn(size))
 
 
 def test_the_stream_goes_on():
     torch.manual_seed(42)
     random = TorchRandom(42)
     for shape in ((3, 7), (5,), (16, 5), (1,), (40, 2)):
-        agrees(random.randn(*shape), torch.randn(*shape))
+        assert_agrees(random.randn(*shape), torch.randn(*shape))
         np.testing.assert_array_equal(random.randint(1000, 9), torch.randint(1000, (9,)).numpy())
 
 
@@ -49,5 +49,5 @@ def test_a_linear_layer_as_torch_begins_it():
     torch.manual_seed(42)
     layer = torch.nn.Linear(100, 30)
     random = TorchRandom(42)
-    agrees(random.uniform(30, 100, bound=0.1), layer.weight.detach())
-    agrees(random.uniform(30, bound=0.1), layer.bias.detach())
+    assert_agrees(random.uniform(30, 100, bound=0.1), layer.weight.detach())
+    assert_agrees(random.uniform(30, bound=0.1), layer.bias.detach())
