@@ -18,6 +18,7 @@ from qinspect.gui import resume
 from qinspect.gui import theme as themes
 from qinspect.gui.comparing import Side
 from qinspect.gui.main_window import MainWindow
+from qinspect.gui.trouble import catch_unexpected
 from qinspect.quant.scheme import Scheme
 
 SETTLE_MS = 60
@@ -29,6 +30,7 @@ def run(path: str | None, *, scheme: Scheme | None = None) -> int:
     """Open the window, with a checkpoint if `path` is given, until it is closed; the exit code."""
     app = application()
     window = MainWindow(_settings())
+    catch_unexpected(window.show_error)
     window.show()
     if scheme is not None:
         window.controller.choose(scheme)

@@ -39,6 +39,7 @@ from qinspect.gui.readout import FindingsList, Readout
 from qinspect.gui.scheme_form import SchemeForm
 from qinspect.gui.scope_box import ScopeBox
 from qinspect.gui.status import StatusBar
+from qinspect.gui.trouble import TroubleBar
 from qinspect.gui.versus_figures import VersusFigures
 from qinspect.gui.watch import FileWatch
 from qinspect.gui.welcome import Welcome
@@ -79,6 +80,7 @@ class MainWindow(QMainWindow):
         self.export_pane = ExportPane(self.controller, self)
         self.status = StatusBar(self.controller, self)
         self.notice = NoticeBar(self)
+        self.trouble = TroubleBar(self)
         self.watch = FileWatch(self)
         self._wanted_layer: str | None = None
         self._first = FirstLayer(self.table, self.controller, self)
@@ -128,6 +130,7 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         column.addWidget(self.notice)
+        column.addWidget(self.trouble)
         column.addWidget(self.pages, 1)
         self.setCentralWidget(content)
         self.setContentsMargins(8, 0, 8, 0)
@@ -169,7 +172,7 @@ class MainWindow(QMainWindow):
         comparing.reported.connect(self.table.show_other)
         comparing.attached.connect(lambda other: self.table.compare({}, {}) if other is None else None)
         controller.interrupted.connect(self._on_interrupted)
-        controller.exported.connect(lambda _: self.status.clear_error())
+        controller.exported.connect(lambda _: self.clear_error())
         self.findings.asked.connect(self.show_place)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_theme)
         self.watch.changed.connect(self._on_file_changed)
@@ -231,6 +234,7 @@ class MainWindow(QMainWindow):
         self.preferences.remember(checkpoint.path)
         self.watch.watch(checkpoint.files)
         self.notice.hide()
+        self.trouble.clear()
         if self.pages.currentWidget() is not self.splitter:
             self.pages.setCurrentWidget(self.splitter)
             self.table.view.setFocus()  # so that keys step through layers, and [ and ] change bits
@@ -256,7 +260,7 @@ class MainWindow(QMainWindow):
     def _on_touched(self) -> None:
         """A person has done something: what was chosen for them stays, an error has been read."""
         self._first.keep()
-        self.status.clear_error()
+        self.clear_error()
 
     def _on_attached(self, reference: Checkpoint, matched: int, packed: int) -> None:
         text = f"{printable(reference.path.name)} holds the originals of {matched} of {packed} packed layers"
@@ -305,9 +309,21 @@ class MainWindow(QMainWindow):
         self.findings.show_text(message)
         self.centre.show_inspection(None, message)
 
-    def show_error(self, sentence: str) -> None:
-        """Tell what went wrong, in the status bar, where it stays until something else happens."""
+    def show_error(self, sentence: str, details: str = "") -> None:
+        """Tell what went wrong, in the status bar, where it stays until something else happens.
+
+        What has no room there, or has details, stands above the content as well.
+        """
         self.status.say(sentence, error=True)
+        if details or not self.status.has_room_for(sentence):
+            self.trouble.tell(sentence, details)
+        else:
+            self.trouble.clear()
+
+    def clear_error(self) -> None:
+        """An error has been read: something else was done since."""
+        self.status.clear_error()
+        self.trouble.clear()
 
     def find_layers(self) -> None:
         """Let a name be typed that the table is filtered by."""

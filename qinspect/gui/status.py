@@ -69,6 +69,10 @@ class StatusBar(QStatusBar):
         self.message.setStyleSheet(f"color: {colour};")
         self.message.setText(text)
 
+    def has_room_for(self, text: str) -> bool:
+        """Whether a sentence can be read whole."""
+        return self.message.fontMetrics().horizontalAdvance(text) <= self.message.width()
+
     def _show_total(self, *, measuring: bool = False) -> None:
         session, recipe = self._controller.session, self._controller.recipe
         if session.checkpoint is None:
