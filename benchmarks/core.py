@@ -8,7 +8,6 @@ and medians of the rounds are compared.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import platform
 import statistics
@@ -18,13 +17,13 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
 import gguf
 import numpy as np
 import torch
 
 from benchmarks import plain
+from benchmarks.page import Both, processor, write
 from qinspect.quant.scheme import Scheme, make_scheme
 
 ROUNDS = 9
@@ -155,31 +154,6 @@ def first_call() -> None:
                 env={**os.environ, "NUMBA_CACHE_DIR": cache}, capture_output=True, text=True, check=True,
             )  # fmt: skip
             print(f"| {title} | {float(done.stdout):.2f} |")
-
-
-def processor() -> str:
-    """Name of the processor, as far as the system tells."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def write(tables: str, mark: str = "bench") -> None:
-    """Put the tables between the marks of this name in the documentation."""
-    page = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-    before, begin, rest = page.read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
-    _, end, after = rest.partition(f"<!-- /{mark} -->\n")
-    page.write_text(f"{before}{begin}{tables.strip()}\n{end}{after}", encoding="utf-8")
-
-
-class Both(io.StringIO):
-    """Prints, and keeps what was printed."""
-
-    def write(self, text: str) -> int:
-        sys.__stdout__.write(text)
-        return super().write(text)
 
 
 if __name__ == "__main__":

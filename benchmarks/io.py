@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.core import Both, medians_ms, processor, write
+from benchmarks.core import medians_ms
+from benchmarks.page import Both, processor, write
 from qinspect.quant.scheme import make_scheme
 
 RUNS = 3
