@@ -1,8 +1,8 @@
 """How fast the window answers: the real one, driven offscreen, with layers of 4096 × 14336 weights.
 
 `make bench-gui` puts its table into `docs/benchmarks.md`, in less than two minutes. A change is a step of the slider
-that a person drags. It is painted when every view that shows it has been painted. A stall is how much later than asked a
-timer of 4 ms ticks. What the window's own thread takes of the processor is told as well: it depends least on what else
+that a person drags. It is painted when every view that shows it has been painted. A stall is how late a timer of 4 ms
+ticks. What the window's own thread takes of the processor is told as well: it depends least on what else
 runs on the machine.
 """
 
