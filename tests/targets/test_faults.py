@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from qinspect.errors import ExportError
+from qinspect.errors import ExportError, FormatError
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.scheme import make_scheme
 from qinspect.recipe import Recipe
@@ -316,16 +316,19 @@ def test_a_write_protected_file_stays(checkpoint, out, monkeypatch):
 
 
 @pytest.mark.parametrize("at", [0.1, 0.5, 0.9])
-def test_a_source_that_changes_is_not_exported(source, tmp_path, out, at):
-    path = tmp_path / "model.safetensors"
-    shutil.copy(source, path)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_source_that_changes_is_not_exported(examples, tmp_path, out, target, at):
+    path = tmp_path / examples[target].name
+    shutil.copy(examples[target], path)
 
     def change(fraction):
         if fraction >= at:
             os.utime(path, (1, 1))
 
-    with open_checkpoint(path) as checkpoint, pytest.raises(ExportError, match="changed while it was being exported"):
-        write(checkpoint, "safetensors", out, Token(change))
+    with open_checkpoint(path) as checkpoint:
+        old_in_the_way(checkpoint, target, out)
+        with pytest.raises((ExportError, FormatError), match=r"changed (while it was being exported|on disk)"):
+            write(checkpoint, target, out, Token(change))
     assert_untouched(out)
 
 
