@@ -26,9 +26,13 @@ _TRIED = 256
 
 
 def align(checkpoint: Checkpoint, to: Checkpoint) -> Checkpoint:
-    """`checkpoint` as `to` would have it, where just one of them has names of its own; else itself."""
+    """`checkpoint` as `to` would have it, where just one of them has names of its own; else itself.
+
+    Experts of gpt-oss are turned round where one of them holds them packed and the other does not.
+    """
     if (checkpoint.naming is None) == (to.naming is None):
-        return checkpoint
+        turned = list(_turned(checkpoint, to))
+        return Aligned(checkpoint, {part.info.name: part for part in turned}, None) if turned else checkpoint
     parts = list(_parts_of(checkpoint, to.naming) if to.naming else _parts_for(checkpoint, to))
     if not _interleaved(checkpoint, to, parts):
         parts = [replace(part, heads=0) for part in parts]
@@ -40,7 +44,7 @@ class Part:
     """A tensor as it is wanted, and of which tensors it is made: one, a stack of several, or one `entry` of a stack.
 
     `heads` tells that its rows are in another order: in each head, pairs are side by side on one side, and lie in two
-    halves on the other. `apart` says that halves are what is wanted.
+    halves on the other. `apart` says that halves are what is wanted. `turned` swaps the last two of three axes.
     """
 
     info: TensorInfo
@@ -48,6 +52,7 @@ class Part:
     heads: int = 0
     apart: bool = False
     entry: int | None = None
+    turned: bool = False
 
     def order(self, rows: int) -> np.ndarray:
         """Which row of what is held each wanted row is."""
@@ -55,6 +60,18 @@ class Part:
             return np.arange(rows)
         shape = (self.heads, -1, 2) if self.apart else (self.heads, 2, rows // self.heads // 2)
         return np.arange(rows).reshape(shape).swapaxes(1, 2).reshape(-1)
+
+
+def _turned(held: Checkpoint, to: Checkpoint) -> Iterator[Part]:
+    """The experts that are `[experts, out, in]` in a packed file of gpt-oss, and `[experts, in, out]` in the other."""
+    own = {info.name: info for info in held.infos}
+    for wanted in to.infos:
+        info = own.get(wanted.name)
+        packed = info is not None and [one.metadata.get("format") == "gpt-oss" for one in (info, wanted)]
+        if info is not None and packed in ([True, False], [False, True]) and len(info.shape) == 3:
+            experts, rows, cols = info.shape
+            if wanted.shape == (experts, cols, rows):
+                yield Part(replace(info, shape=wanted.shape, metadata=wanted.metadata), (info.name,), turned=True)
 
 
 def _parts_of(held: Checkpoint, naming: Naming) -> Iterator[Part]:
@@ -138,7 +155,7 @@ class Aligned(Checkpoint):
         return part.info if self._as_it_is(part) else replace(part.info, dtype="F32", qtype=None)
 
     def _as_it_is(self, part: Part) -> bool:
-        return len(part.names) == 1 and not part.heads and part.entry is None
+        return len(part.names) == 1 and not part.heads and part.entry is None and not part.turned
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -163,6 +180,8 @@ class Aligned(Checkpoint):
 
     def _made(self, part: Part, rows: slice | None) -> np.ndarray:
         some = slice(None) if rows is None else rows
+        if part.turned:
+            return readonly(np.ascontiguousarray(_decoded(self._raw, part.names[0], rows).swapaxes(1, 2)))
         if part.entry is not None:
             found = _decoded(self._raw, part.names[0], slice(part.entry, part.entry + 1))[0][some]
         elif len(part.names) > 1:

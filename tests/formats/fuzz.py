@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import pkgutil
 import shutil
 import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+
+import numpy as np
+import safetensors.numpy
 
 import qinspect.quant
 from qinspect.errors import QInspectError
@@ -31,7 +36,25 @@ def targets() -> dict[str, bytes]:
     """A valid file of every container by its ending, and of every packed layout."""
     from test_reader_fuzz import SEEDS
 
-    return SEEDS | {folder.name: (folder / "model.safetensors").read_bytes() for folder in sorted(PACKED.iterdir())}
+    packed = {folder.name: (folder / "model.safetensors").read_bytes() for folder in sorted(PACKED.iterdir())}
+    return SEEDS | packed | {name: seed for name, (seed, _) in texts().items()}
+
+
+def texts() -> dict[str, tuple[bytes, Callable[[Path], object]]]:
+    """Files that are no checkpoints, and who reads them."""
+    from qinspect.importance import Importance
+    from qinspect.network import Network
+    from qinspect.quant.scheme import make_scheme
+    from qinspect.recipe import Recipe, Rule
+
+    recipe = Recipe((Rule("*.attn*", make_scheme("base11", group_size=126)), Rule("*", None)))
+    network = [{"op": "linear", "prefix": "a"}, {"op": "residual", "body": [{"op": "layernorm", "prefix": "n"}]}]
+    imatrix = {"a.in_sum2": np.ones((1, 4), np.float32), "a.counts": np.ones((1, 1), np.float32)}
+    return {
+        "recipe.json": (json.dumps(recipe.to_json()).encode(), Recipe.load),
+        "network.json": (json.dumps(network).encode(), lambda path: Network.parse(path.read_text(errors="replace"))),
+        "imatrix.safetensors": (safetensors.numpy.save(imatrix), Importance.load),
+    }
 
 
 def load(package: ModuleType) -> None:
@@ -48,6 +71,8 @@ def attack(name: str, corpus: Path, options: list[str]) -> None:
     with atheris.instrument_imports(include=["qinspect"]):
         load(importlib.import_module("qinspect.formats"))
         import test_reader_fuzz
+
+        read = texts()[name][1] if name in texts() else test_reader_fuzz.read_everything
     warnings.simplefilter("ignore")
     folder = Path(tempfile.mkdtemp())
     path = folder / (name if "." in name else "model.safetensors")
@@ -57,7 +82,7 @@ def attack(name: str, corpus: Path, options: list[str]) -> None:
     def one(content: bytes) -> None:
         path.write_bytes(content)
         try:
-            test_reader_fuzz.read_everything(path)
+            read(path)
         except QInspectError as error:
             assert str(error).isprintable()
 

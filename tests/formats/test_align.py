@@ -170,3 +170,26 @@ def test_an_unknown_architecture_has_no_names(tmp_path):
     safetensors.numpy.save_file(LLAMA, tmp_path / "hf.safetensors")
     with open_checkpoint(tmp_path / "x.gguf") as packed, open_checkpoint(tmp_path / "hf.safetensors") as original:
         assert align(original, packed) is original
+
+
+@pytest.mark.parametrize("square", [True, False])
+def test_experts_of_gpt_oss_are_turned_round(tmp_path, capsys, square):
+    """Transformers has them [experts, in, out]; for square ones no shape tells."""
+    rng = np.random.default_rng(0)
+    out = 64 if square else 96
+    codes = rng.integers(0, 256, (3, out, 2, 16), dtype=np.uint8)
+    arrays = {"e.down_proj_blocks": codes, "e.down_proj_scales": np.full((3, out, 2), 127, np.uint8)}
+    safetensors.numpy.save_file(arrays, tmp_path / "packed.safetensors")
+    levels = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+    weights = levels[np.stack([codes & 15, codes >> 4], axis=-1)].reshape(3, out, 64)
+    turned = np.ascontiguousarray(weights.swapaxes(1, 2))
+    safetensors.numpy.save_file({"e.down_proj": turned}, tmp_path / "plain.safetensors")
+    paths = tmp_path / "packed.safetensors", tmp_path / "plain.safetensors"
+    with open_checkpoint(paths[0]) as packed, open_checkpoint(paths[1]) as plain:
+        np.testing.assert_array_equal(align(plain, packed).load("e.down_proj"), weights)
+        np.testing.assert_array_equal(align(plain, packed).load("e.down_proj", slice(1, 3)), weights[1:3])
+        np.testing.assert_array_equal(align(align(plain, packed), packed).load("e.down_proj"), weights)
+        np.testing.assert_array_equal(align(packed, plain).load("e.down_proj"), turned)
+        assert align(plain, plain) is plain
+    assert main(["compare", *map(str, paths)]) == 0
+    assert "exact" in capsys.readouterr().out
