@@ -19,7 +19,7 @@ from qinspect.formats.checkpoint import Checkpoint
 from qinspect.gui.details import Asker, Details
 from qinspect.gui.jobs import Job, Lane
 from qinspect.gui.work import sentence
-from qinspect.quant.scheme import Scheme
+from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.recipe import Recipe
 from qinspect.session import Inspection, LayerReport, Request, stored_nbytes
 from qinspect.task import Token
@@ -83,6 +83,7 @@ class Comparing(QObject):
         self._known: dict[bool, Inspection] = {}
         self._asked: Request | None = None
         self._looking: tuple[Request, bool] | None = None
+        self._subtracting: QTensor | None = None
         self._opening: Job | None = None
         self._measuring: Job | None = None
         self._told: list[str] = []
@@ -250,7 +251,8 @@ class Comparing(QObject):
         return self.versus if self.versus is not None and self.versus.a is a else None
 
     def _forget(self) -> None:
-        self.versus, self.gap, self._asked, self._looking, self.message = None, None, None, None, ""
+        self.versus, self.gap, self._asked, self.message = None, None, None, ""
+        self._looking = self._subtracting = None
         self._known.clear()
         self.details.drop()
         self.gaps.drop()
@@ -280,7 +282,7 @@ class Comparing(QObject):
             return
         if self._asked is None or (request.info, request.scheme) != (self._asked.info, self._asked.scheme):
             self._known.clear()
-            self.gap, self._looking, self.message = None, None, ""
+            self.gap, self._looking, self._subtracting, self.message = None, None, None, ""
             self._asked = request
         b = self._side_for(a)
         if b is None:
@@ -288,7 +290,7 @@ class Comparing(QObject):
             return
         self.versus = Versus(a, b)
         if self.side == Side.DIFFERENCE:
-            self._subtract(self.versus)
+            self.subtract()
         self.updated.emit()
 
     def _request_of(self, a: Inspection) -> Request:
@@ -334,12 +336,16 @@ class Comparing(QObject):
             self.versus, self.message = None, sentence(error)
             self.updated.emit()
 
-    def _subtract(self, versus: Versus) -> None:
-        """Look at A against B; its questions are answered at once."""
+    def subtract(self) -> None:
+        """Find out `gap`, if a view wants to know of it and it is not that of the codes that A has now."""
+        versus, about = self.versus, self._asked
         asked = tuple(dict.fromkeys(question for _, gap in self._askers for question in gap()))
-        about, known = self._asked, self.gap
-        if not versus.subtractable or not asked or (known is not None and known.quantized is versus.a.quantized):
+        if versus is None or not versus.subtractable or not asked:
             return
+        known, codes = None if self.gap is None else self.gap.quantized, versus.a.quantized
+        if codes is known or codes is self._subtracting:
+            return
+        self._subtracting = codes
 
         def work(token: Token, _: Emit) -> Inspection:
             found = difference(versus, token)
@@ -348,10 +354,14 @@ class Comparing(QObject):
 
         def done(found: Inspection) -> None:
             if self._asked is about:
-                self.gap = found
+                self.gap, self._subtracting = found, None
                 self.updated.emit()
 
-        self._gap_lane.put(Job("A − B", work, done, lambda error: self.failed.emit(sentence(error))))
+        def failed(error: Exception) -> None:
+            self._subtracting = None
+            self.failed.emit(sentence(error))
+
+        self._gap_lane.put(Job("A − B", work, done, failed))
 
     # All layers.
 
@@ -414,7 +424,11 @@ class Comparing(QObject):
             if self._measuring is job:
                 self._measuring = None
 
-        job = Job("Measuring B", work, over, lambda error: self.failed.emit(sentence(error)), self._on_report, over)
+        def failed(error: Exception) -> None:
+            over()
+            self.failed.emit(sentence(error))
+
+        job = Job("Measuring B", work, over, failed, self._on_report, over)
         self._measuring = self._controller.bulk.put(job)
 
     def _on_report(self, part: tuple[str, Scheme | None, LayerReport]) -> None:

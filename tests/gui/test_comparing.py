@@ -104,6 +104,20 @@ def test_a_b_and_the_difference_are_shown_by_keys(pinned, settle, qtbot):
     assert window.compare_bar.buttons[Side.DIFFERENCE].isChecked()
 
 
+def test_another_quantity_is_subtracted_when_it_is_asked_for(pinned, settle, qtbot):
+    window, error = pinned, view(pinned, "error")
+    error._choice.setCurrentText("|error|")
+    show(window, settle, qtbot, Qt.Key.Key_F4)
+    mine, theirs = (np.abs(decoded(scheme) - WEIGHTS["a.weight"]) for scheme in (INT4, BASE11))
+    np.testing.assert_allclose(error.map.crop.values, mine - theirs, atol=1e-6)
+    window.controller.choose(make_scheme("base11", group_size=32))
+    settle(window)
+    error._choice.setCurrentText("signed error")
+    settle(window)
+    expected = decoded(make_scheme("base11", group_size=32)) - decoded(BASE11)
+    np.testing.assert_allclose(error.map.crop.values, expected, atol=1e-6)
+
+
 def test_one_colour_means_one_value_on_both_sides(pinned, settle, qtbot):
     error = view(pinned, "error")
     show(pinned, settle, qtbot, Qt.Key.Key_F2)

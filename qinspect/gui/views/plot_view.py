@@ -365,9 +365,11 @@ class PlotView(View):
 
     def _lacks_gap(self) -> bool:
         """Whether A − B is still to be found out; what is asked of it is asked at once."""
-        questions, gap = self.gap_questions(), None if self.comparing is None else self.comparing.gap
-        if not questions:
+        questions = self.gap_questions()
+        if not questions or self.comparing is None:
             return False
+        self.comparing.subtract()
+        gap = self.comparing.gap
         return gap is None or self._asks([(gap, question) for question in questions])
 
     def ask(self, questions: Iterable[analysis.Question]) -> None:
