@@ -118,7 +118,7 @@ def test_another_quantity_is_subtracted_when_it_is_asked_for(pinned, settle, qtb
     np.testing.assert_allclose(error.map.crop.values, expected, atol=1e-6)
 
 
-def test_one_colour_means_one_value_on_both_sides(pinned, settle, qtbot):
+def one_colour_means_one_value_on_both_sides(pinned, settle, qtbot):
     error = view(pinned, "error")
     show(pinned, settle, qtbot, Qt.Key.Key_F2)
     spread = error.map.spread
@@ -126,7 +126,7 @@ def test_one_colour_means_one_value_on_both_sides(pinned, settle, qtbot):
     assert error.map.spread == spread
 
 
-def test_the_cursor_tells_both_sides_of_a_weight(pinned, settle, qtbot):
+def the_cursor_tells_both_sides_of_a_weight(pinned, settle, qtbot):
     error = view(pinned, "error")
     show(pinned, settle, qtbot, Qt.Key.Key_F4)
     hover(error.map, pixel_of(error.map, 40, 20))
@@ -226,7 +226,7 @@ def test_the_table_has_both_columns_and_is_sorted_by_the_change(pinned, settle, 
     assert header.sortIndicatorSection() == columns.SQNR
 
 
-def test_scales_are_subtracted_on_the_finer_grid(pinned, settle, qtbot):
+def scales_are_subtracted_on_the_finer_grid(pinned, settle, qtbot):
     scales = view(pinned, "scales")
     show(pinned, settle, qtbot, Qt.Key.Key_F4)
     a, b = (scale_map(scheme.quantize(WEIGHTS["a.weight"])).values["scale"] for scheme in (INT4, BASE11))
@@ -237,7 +237,7 @@ def test_scales_are_subtracted_on_the_finer_grid(pinned, settle, qtbot):
     assert [mine, theirs, gap] == pytest.approx([a[7, 2], b[7, 0], a[7, 2] - b[7, 0]], rel=1e-3)
 
 
-def test_histograms_lie_over_each_other_or_are_subtracted(pinned, settle, qtbot):
+def histograms_lie_over_each_other_or_are_subtracted(pinned, settle, qtbot):
     histogram = view(pinned, "histogram")
     show(pinned, settle, qtbot, Qt.Key.Key_F7)
     assert [entry[0] for entry in histogram.plot.legend] == ["original", "A", "B"]
@@ -251,7 +251,7 @@ def test_histograms_lie_over_each_other_or_are_subtracted(pinned, settle, qtbot)
     assert np.abs(difference - (mine - theirs)).sum() <= 4  # a value on an edge may fall to either side
 
 
-def test_codes_of_both_are_counted(pinned, settle, qtbot):
+def codes_of_both_are_counted(pinned, settle, qtbot):
     occupancy = view(pinned, "occupancy")
     show(pinned, settle, qtbot, Qt.Key.Key_F7)
     assert [entry[0] for entry in occupancy.plot.legend][:2] == ["A", "B"]
@@ -262,7 +262,7 @@ def test_codes_of_both_are_counted(pinned, settle, qtbot):
     assert (mine, theirs) == pytest.approx(shares, rel=0.01)
 
 
-def test_the_chart_of_layers_has_a_ring_for_b(pinned, settle):
+def the_chart_of_layers_has_a_ring_for_b(pinned, settle, qtbot):
     window = pinned
     frame = window.centre.bring_up("layers")
     settle(window)
@@ -273,7 +273,7 @@ def test_the_chart_of_layers_has_a_ring_for_b(pinned, settle):
     )
 
 
-def test_a_group_shows_what_both_make_of_its_weights(pinned, settle, qtbot):
+def a_group_shows_what_both_make_of_its_weights(pinned, settle, qtbot):
     window, group = pinned, view(pinned, "group")
     window.controller.linked.select(Spot(3, (32, 64)))
     window.controller.linked.open("group")
@@ -297,7 +297,7 @@ def test_the_next_start_compares_with_the_same(pinned, settings, settle, qapp):
     assert pinned.table.text("b.weight", columns.B_SQNR) == fmt.decibels(BASE11.measure(WEIGHTS["b.weight"]).sqnr_db)
 
 
-def test_nothing_runs_over_in_the_smallest_window(pinned, settle, qtbot):
+def nothing_runs_over_in_the_smallest_window(pinned, settle, qtbot):
     pinned.resize(900, 600)
     settle(pinned)
     bar = pinned.compare_bar
@@ -329,13 +329,14 @@ def test_a_packed_file_beside_its_originals(window, settle, qtbot, packed, model
 
 
 def test_a_picture_of_a_comparison(qapp, model, packed, tmp_path):
-    pictures = {}
-    for side in ("a", "difference"):
-        out = tmp_path / f"{side}.png"
-        gui_app.screenshot(str(model), out, layer="a.weight", size=(900, 600), compare=str(packed), side=side)
-        pictures[side] = QImage(str(out))
-    assert pictures["a"].size() == QSize(900, 600)
-    assert pictures["a"] != pictures["difference"]
+    out, seen = tmp_path / "difference.png", []
+
+    def look(window):
+        seen.append((view(window, "error").map.quantity, window.figures.isVisible()))
+
+    gui_app.screenshot(str(model), out, size=(900, 600), compare=str(packed), side="difference", arrange=look)
+    assert QImage(str(out)).size() == QSize(900, 600)
+    assert seen == [("A − B, decoded", True)]
     with pytest.raises(QInspectError, match="nowhere"):
         gui_app.screenshot(str(model), out, compare=str(tmp_path / "nowhere.safetensors"))
 
@@ -365,3 +366,21 @@ def test_odd_layers_are_compared_or_say_why_not(window, settle, qtbot, tmp_path)
     window.controller.select("nan")
     settle(window)
     assert window.figures.values["sqnr_db"][0].text() == fmt.NONE
+
+
+def test_every_view_draws_both(pinned, settle, qtbot):
+    """In one window, as opening one takes longer than all this."""
+    for story in STORIES:
+        story(pinned, settle, qtbot)
+
+
+STORIES = (
+    one_colour_means_one_value_on_both_sides,
+    the_cursor_tells_both_sides_of_a_weight,
+    scales_are_subtracted_on_the_finer_grid,
+    histograms_lie_over_each_other_or_are_subtracted,
+    codes_of_both_are_counted,
+    a_group_shows_what_both_make_of_its_weights,
+    the_chart_of_layers_has_a_ring_for_b,
+    nothing_runs_over_in_the_smallest_window,
+)
