@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 from qinspect.errors import QInspectError
 from qinspect.gui.control_bar import ControlBar
 from qinspect.gui.export import Picture, copy_picture, copy_tables, save_tables
+from qinspect.gui.names import clauses
 from qinspect.gui.plain import tip
 from qinspect.gui.table_window import TableWindow
 from qinspect.gui.theme import DARK
@@ -32,16 +33,26 @@ from qinspect.gui.views.view import GRID, View
 from qinspect.session import Inspection
 
 BUTTON_WIDTH = 26
+WRAP = int(Qt.TextFlag.TextWordWrap)
 
 COPY_VALUES = QKeyCombination(Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier, Qt.Key.Key_C)
 
 
 class ElidedLabel(QLabel):
-    """A label that shortens its text to the room it has; the tool tip holds the whole."""
+    """A label that shortens its text to the room it has; the tool tip holds the whole.
 
-    def __init__(self, parent: QWidget | None = None, *, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
+    At the right whole clauses are left out, as far as there are any, so that what is read is never half a number.
+    """
+
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        *,
+        mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight,
+        lines: int = 1,
+    ) -> None:
         super().__init__(parent)
-        self._mode, self._text = mode, ""
+        self._mode, self._text, self._lines = mode, "", lines
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.setMinimumWidth(20)
 
@@ -59,14 +70,29 @@ class ElidedLabel(QLabel):
 
     def sizeHint(self) -> QSize:
         """Any width will do."""
-        return QSize(20, self.fontMetrics().height() + 2)
+        return QSize(20, self._lines * self.fontMetrics().height() + 2)
 
     def paintEvent(self, _: QPaintEvent) -> None:
         """Draw the shortened text."""
         painter = QPainter(self)
-        shown = self.fontMetrics().elidedText(self.text(), self._mode, self.width())
         painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(self.rect(), int(self.alignment() | Qt.AlignmentFlag.AlignVCenter), shown)
+        how = int(self.alignment() | Qt.AlignmentFlag.AlignVCenter)
+        painter.drawText(self.rect(), how | WRAP if self._lines > 1 else how, self.shown())
+
+    def shown(self) -> str:
+        """What there is room for."""
+        text, metrics = self._text, self.fontMetrics()
+        if self._fits(text):
+            return text
+        if self._mode == Qt.TextElideMode.ElideRight:
+            text = clauses(text, self._fits)
+        return metrics.elidedText(text, self._mode, self._lines * self.width()) if not self._fits(text) else text
+
+    def _fits(self, text: str) -> bool:
+        metrics, size = self.fontMetrics(), self.size()
+        if self._lines == 1:
+            return metrics.horizontalAdvance(text) <= size.width()
+        return metrics.boundingRect(0, 0, size.width(), 1 << 16, WRAP, text).height() <= self._lines * metrics.height()
 
 
 class ViewFrame(QFrame):
@@ -85,7 +111,7 @@ class ViewFrame(QFrame):
         self.setObjectName("card")
         title = QLabel(view.title, self)
         title.setObjectName("title")
-        self.sentence = ElidedLabel(self)
+        self.sentence = ElidedLabel(self, lines=1 if view.place == GRID else 2)
         self.sentence.setObjectName("muted")
         view.summarised.connect(self.sentence.setText)
         self.bar = ControlBar(view.controls(), self)

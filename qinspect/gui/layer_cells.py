@@ -142,7 +142,7 @@ class Fitted:
 
 def _short_name(metrics: QFontMetrics, name: str, room: int) -> str:
     short = shortened(name, room, metrics.horizontalAdvance)
-    return metrics.elidedText(short, Qt.TextElideMode.ElideLeft, room)
+    return metrics.elidedText(short, Qt.TextElideMode.ElideMiddle, room)
 
 
 def _cut(metrics: QFontMetrics, text: str, room: int) -> str:

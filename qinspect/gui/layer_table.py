@@ -73,7 +73,7 @@ class LayerTable(QWidget):
         self._build()
 
     def _build(self) -> None:
-        self.filter.setPlaceholderText("Filter layers (text or regex)   Ctrl+F")
+        self.filter.setPlaceholderText("Filter: text or regex")
         self.filter.setToolTip("Part of a name, or a regular expression such as  layer\\.[0-3]\\..*query")
         self.filter.setClearButtonEnabled(True)
         self.filter.setAccessibleName("Filter layers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex
@@ -25,7 +26,8 @@ class NameDelegate(QStyledItemDelegate):
 def shortened(name: str, room: int, width: Callable[[str], int]) -> str:
     """`encoder.layer.1.output.weight` as `e.l.1.output.w`, or as far as is needed to be at most `room` wide.
 
-    The word before the last tells most, and stays.
+    The word before the last tells most, and stays. Where there is no room for all of that, other words are left out
+    before numbers are: `1…output`.
     """
     words = name.split(".")
     for at in (*range(len(words) - 2), *([-1] if len(words) > 1 else ())):
@@ -34,7 +36,20 @@ def shortened(name: str, room: int, width: Callable[[str], int]) -> str:
         if not words[at].isdecimal():
             words[at] = words[at][:1]
             name = ".".join(words)
-    return name
+    return next((shown for shown in _shorter(words) if width(shown) <= room), _shorter(words)[-1])
+
+
+def _shorter(words: list[str]) -> list[str]:
+    """Ever less of a name whose words are short already."""
+    if len(words) < 2:
+        return [".".join(words)]
+    before = words[:-1]
+    numbers = [at for at, word in enumerate(before) if word.isdecimal()]
+    first = numbers[0] if numbers else len(before) - 1
+    least = (
+        f"{'.'.join(before[at] for at in numbers)}…{before[-1]}" if numbers and numbers[-1] < len(before) - 1 else ""
+    )
+    return [".".join(words), ".".join(before), ".".join(before[first:]), *filter(None, [least])]
 
 
 def ending(name: str, room: int, width: Callable[[str], int]) -> str:
@@ -47,3 +62,9 @@ def ending(name: str, room: int, width: Callable[[str], int]) -> str:
         if width(shown) <= room:
             return shown
     return words[-1]
+
+
+def clauses(text: str, fits: Callable[[str], bool]) -> str:
+    """As many of the leading clauses of a sentence as fit; all of it if not even the first does."""
+    ends = [found.start() for found in re.finditer(r"[;,.:](?= )", text)]
+    return next((text[:end] for end in (len(text), *reversed(ends)) if fits(text[:end])), text)

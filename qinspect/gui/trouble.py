@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QPushButton, 
 from qinspect.errors import printable
 from qinspect.gui.plain import PlainLabel
 
-DETAILS_HEIGHT = 150
+DETAILS_HEIGHT = 110
 
 
 class TroubleBar(QFrame):

@@ -10,7 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.layer_rows import LARGEST_FIRST, NAME, NOTES, RMSE, SIZE, SQNR
 from qinspect.gui.layer_table import LayerTable
-from qinspect.gui.names import shortened
+from qinspect.gui.names import clauses, shortened
 from qinspect.quant.scheme import make_scheme
 from qinspect.session import LayerReport
 
@@ -43,11 +43,39 @@ def table(qtbot):
         (24, "e.layer.10.output.weight"),
         (23, "e.l.10.output.weight"),
         (16, "e.l.10.output.w"),
-        (5, "e.l.10.output.w"),
+        (13, "e.l.10.output"),
+        (9, "10.output"),
+        (5, "10…output"),
     ],
 )
 def test_names_shrink_from_the_left_and_keep_numbers_and_what_it_is(room, expected):
     assert shortened("encoder.layer.10.output.weight", room, len) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "expected"),
+    [
+        ("model.layers.3.mlp.down_proj.weight", 12, "3…down_proj"),
+        ("model.layers.3.mlp.experts.7.w1.weight", 9, "3.7…w1"),
+        ("conv1.weight", 6, "conv1"),
+        ("weight", 3, "weight"),
+    ],
+)
+def test_numbers_stay_longest(name, room, expected):
+    assert shortened(name, room, len) == expected
+
+
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [
+        (99, "Scale 0.1 … 0.8, median 0.264; 256 × 4 groups."),
+        (40, "Scale 0.1 … 0.8, median 0.264"),
+        (20, "Scale 0.1 … 0.8"),
+        (5, "Scale 0.1 … 0.8, median 0.264; 256 × 4 groups."),
+    ],
+)
+def test_sentences_lose_whole_clauses(room, expected):
+    assert clauses("Scale 0.1 … 0.8, median 0.264; 256 × 4 groups.", lambda text: len(text) <= room) == expected
 
 
 def test_what_has_no_figure_stays_below_whichever_way_it_is_sorted(table):

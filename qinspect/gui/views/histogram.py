@@ -379,7 +379,7 @@ class HistogramView(PlotView):
         elif self._at.levels is not None:
             levels = np.sort(q.scheme.level_values(q, self._at.levels))
         else:
-            return none, "Levels differ by group: choose “code units”, or one group."
+            return none, "Levels differ by group: see “code units”, or one group."
         low, high = self.plot.box.viewRange()[0]
         low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)
         inside = (levels >= low) & (levels <= high)
