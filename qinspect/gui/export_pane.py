@@ -9,15 +9,11 @@ from pathlib import Path
 from PySide6.QtCore import Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLineEdit,
     QPushButton,
-    QTabBar,
-    QTableView,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -25,38 +21,22 @@ from PySide6.QtWidgets import (
 
 from qinspect import figures as fmt
 from qinspect.errors import printable
-from qinspect.evaluation import Evaluation
-from qinspect.gui.accuracy import in_short, in_words
 from qinspect.gui.command_line import export_command
 from qinspect.gui.controller import Controller
 from qinspect.gui.destination import remark, suggested
 from qinspect.gui.device_budget import BudgetFields, uses
-from qinspect.gui.lines import (
-    HEIGHT,
-    NAME,
-    VALUE,
-    Line,
-    LinesModel,
-    TwoLines,
-    has_remark,
-    plan_line,
-    plan_order,
-    proof_line,
-    proof_order,
-)
-from qinspect.gui.plain import PlainLabel, tip
+from qinspect.gui.lines import has_remark
+from qinspect.gui.outputs_row import OutputsRow
+from qinspect.gui.plain import PlainLabel
+from qinspect.gui.plan_table import PlanTable
 from qinspect.gui.progress import Progress
 from qinspect.gui.size_bar import SizeBar
 from qinspect.gui.theme import DARK, Theme
-from qinspect.targets.target import Plan, PlanRow, Report, registry
+from qinspect.targets.target import Plan, Report, registry
 
 PLAN_DELAY_MS = 200
 COPIED_MS = 1500
 """How long a button says that it has copied."""
-PLAN, PROOF = range(2)
-"""Tabs over the table."""
-INPUTS = "Inputs (*.npz *.npy *.pt *.safetensors)"
-CHOOSE_INPUTS = "Choose inputs to see what outputs lose."
 
 
 class ExportPane(QWidget):
@@ -71,8 +51,6 @@ class ExportPane(QWidget):
         self._plan: Plan | None = None
         self._written: Path | None = None
         self._suggested = ""
-        self._report: Report | None = None
-        self._evaluation: Evaluation | None = None
         self._failed = False
         self.target = QComboBox(self)
         self.target.setAccessibleName("Export target")
@@ -81,12 +59,8 @@ class ExportPane(QWidget):
         self.path.setPlaceholderText("File to write")
         self.remark = PlainLabel(self)
         self.budget = BudgetFields(self)
-        self.accuracy = PlainLabel(self)
-        self.inputs = QToolButton(self)
-        self.tabs = QTabBar(self)
-        self.model = LinesModel(self)
-        self.proof = LinesModel(self)
-        self.table = QTableView(self)
+        self.outputs = OutputsRow(controller, self)
+        self.table = PlanTable(self)
         self.bars = tuple(SizeBar(name, self) for name in ("Flash", "RAM", "Bits a weight"))
         self.summary = PlainLabel(self)
         self.progress = Progress("Progress of the export", self)
@@ -113,16 +87,11 @@ class ExportPane(QWidget):
         browse.setToolTip("Choose the file to write")
         browse.setAccessibleName("Choose the file to write")
         browse.clicked.connect(self._on_browse)
-        self._build_table()
         self.go.setObjectName("primary")
-        for label in (self.remark, self.accuracy, self.summary, self.result):
+        for label in (self.remark, self.summary, self.result):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.summary.setObjectName("muted")
-        self.accuracy.setObjectName("muted")
-        self.inputs.setText("Inputs…")
-        self.inputs.setObjectName("field")
-        self.inputs.setToolTip("Choose a file with inputs x, and perhaps labels y, for the network or its layers")
         self.copy.setToolTip("Copy the command that writes the same from a terminal")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 12, 12, 12)
@@ -131,8 +100,7 @@ class ExportPane(QWidget):
         layout.addLayout(_row(self.path, browse))
         layout.addWidget(self.remark)
         layout.addWidget(self.budget)
-        layout.addLayout(_row(self.accuracy, self.inputs))
-        layout.addWidget(self.tabs)
+        layout.addWidget(self.outputs)
         layout.addWidget(self.table, 1)
         for bar in self.bars:
             layout.addWidget(bar)
@@ -141,33 +109,17 @@ class ExportPane(QWidget):
         layout.addLayout(_row(self.go, self.stop))
         layout.addWidget(self.result)
         layout.addLayout(_row(self.copy, self.reopen, self.folder))
-        first = (self.target, self.path, browse, self.budget.flash, self.budget.ram, self.budget.bpw, self.inputs)
-        for before, after in pairwise((*first, self.tabs, self.go, self.stop, self.copy, self.reopen, self.folder)):
+        limits = (self.budget.flash, self.budget.ram, self.budget.bpw)
+        above = (self.target, self.path, browse, *limits, self.outputs.button, self.table.tabs)
+        for before, after in pairwise((*above, self.go, self.stop, self.copy, self.reopen, self.folder)):
             self.setTabOrder(before, after)
-
-    def _build_table(self) -> None:
-        self.tabs.addTab("Plan")
-        self.tabs.addTab("Proof")
-        self.tabs.setAccessibleName("What the table shows")
-        self.tabs.setDrawBase(False)
-        self.table.setModel(self.model)
-        self.table.setItemDelegateForColumn(NAME, TwoLines(self))
-        self.table.setAccessibleName("What will be written")
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(HEIGHT)
-        self.table.setShowGrid(False)
-        self.table.setWordWrap(False)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.table.setMinimumHeight(2 * HEIGHT + 28)
-        self.table.horizontalHeader().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
 
     def _connect(self) -> None:
         self.target.activated.connect(lambda _: self._on_target())
         self.path.textChanged.connect(lambda _: self._show_remark())
         self.budget.changed.connect(self._show_budget)
-        self.inputs.clicked.connect(self._on_inputs)
-        self.tabs.currentChanged.connect(lambda _: self._show_table())
+        self.outputs.changed.connect(lambda: self.table.show_plan(self._plan, self.outputs.found))
+        self.table.turned.connect(lambda proves: self.summary.setVisible(not proves))  # the proof needs the room
         self.go.clicked.connect(self.export)
         self.copy.clicked.connect(self._on_copy)
         self.stop.clicked.connect(self._on_stop)
@@ -180,9 +132,6 @@ class ExportPane(QWidget):
         controller.plan_failed.connect(self._on_plan_failed)
         controller.plan_cancelled.connect(lambda: self._on_plan_failed("Stopped; choose the target again for a plan."))
         controller.analysed.connect(self._warn)
-        controller.evaluated.connect(self._on_evaluated)
-        controller.accuracy.changed.connect(self._show_inputs)
-        controller.accuracy.failed.connect(self._on_inputs_failed)
         controller.exported.connect(self._on_exported)
         controller.export_failed.connect(self._on_failed)
         controller.export_cancelled.connect(self._on_cancelled)
@@ -190,8 +139,8 @@ class ExportPane(QWidget):
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
-        self._theme = self.model.theme = self.proof.theme = theme
-        self.table.viewport().update()
+        self._theme = theme
+        self.table.set_theme(theme)
         for bar in self.bars:
             bar.set_theme(theme)
         self._show_remark()
@@ -210,7 +159,8 @@ class ExportPane(QWidget):
         self._changed()
 
     def _on_opened(self) -> None:
-        self._written = self._report = None
+        self._written = None
+        self.table.turn_back(forget=True)
         self._tell("")
         self._suggested = self.path.text()
         self._suggest_path()
@@ -225,7 +175,7 @@ class ExportPane(QWidget):
         self._controller.drop_plan()
         self._plan = None
         self._show_idle()
-        self.tabs.setCurrentIndex(PLAN)
+        self.table.turn_back()
         if self.isVisible() and self._controller.session.checkpoint is not None:
             self.summary.setText("Planning…")
             self._replan.start()
@@ -259,7 +209,7 @@ class ExportPane(QWidget):
 
     def _on_planned(self, plan: Plan) -> None:
         self._plan = plan
-        self._show_plan()
+        self.table.show_plan(self._plan, self.outputs.found)
         packed = sum(entry.scheme is not None for entry in plan.rows)
         notes = sum(map(has_remark, plan.rows))
         bpw = f" at {plan.bpw:.2f} bits per weight" if plan.bpw is not None else ""
@@ -275,28 +225,6 @@ class ExportPane(QWidget):
                 f"Nothing is packed. This target carries: {registry[self.target.currentData()].carries}", failed=True
             )
         self._warn()
-
-    def _show_plan(self) -> None:
-        """The rows of the plan, with what is known of the layers' outputs."""
-        found = self._evaluation
-        errors = {} if found is None else {layer.name: layer.error for layer in found.layers if layer.samples}
-
-        def line(row: PlanRow) -> Line:
-            return plan_line(row, errors.get(row.name))
-
-        self.model.show_rows([] if self._plan is None else plan_order(self._plan), "Size", line)
-        self._show_table()
-
-    def _show_table(self) -> None:
-        """The plan, or the proof of what was written."""
-        self.tabs.setVisible(self._report is not None)
-        self.summary.setVisible(self.tabs.currentIndex() == PLAN)  # figures of the plan; the proof needs the room
-        shown = self.proof if self.tabs.currentIndex() == PROOF else self.model
-        if self.table.model() is not shown:
-            self.table.setModel(shown)
-            self.table.horizontalHeader().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
-        self.table.setColumnWidth(VALUE, 62 if shown is self.model else 92)
-        self.table.setAccessibleName("What was read back" if shown is self.proof else "What will be written")
 
     def _show_budget(self) -> None:
         """How much of the device's room is used, and what is too much."""
@@ -325,7 +253,7 @@ class ExportPane(QWidget):
 
     def _on_plan_failed(self, sentence: str) -> None:
         self._plan = None
-        self._show_plan()
+        self.table.show_plan(self._plan, self.outputs.found)
         self._show_budget()
         self.summary.setText("Nothing can be written like this.")
         self._show_idle()
@@ -337,8 +265,8 @@ class ExportPane(QWidget):
         """Write the planned file in the background."""
         if self._plan is None or self._controller.exporting:
             return
-        self._written = self._report = None
-        self._show_table()
+        self._written = None
+        self.table.turn_back(forget=True)
         self.progress.show_fraction(0)
         self._tell("Writing…")
         self._controller.export(self.target.currentData(), self._plan, Path(self.path.text().strip()).expanduser())
@@ -364,10 +292,7 @@ class ExportPane(QWidget):
         self._written = report.path
         self._show_idle()
         if self._plan is not None:
-            self._report = report
-            self.proof.show_rows(proof_order(self._plan, report), "|difference|", proof_line)
-            self._show_table()
-            self.tabs.setCurrentIndex(PROOF)
+            self.table.show_proof(self._plan, report)
         worst = max((row.max_difference for row in report.rows), default=0.0)
         same = "no value differs" if worst == 0 else f"largest difference {worst:.3g}"
         self._tell(
@@ -387,31 +312,6 @@ class ExportPane(QWidget):
         self.stop.setEnabled(False)
         self._tell("Stopping…")
         self._controller.cancel_export()
-
-    # Outputs.
-
-    def _on_inputs(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Inputs", self.path.text(), INPUTS)
-        if path:
-            self._controller.accuracy.choose(Path(path))
-
-    def _on_evaluated(self, found: Evaluation | None) -> None:
-        self._evaluation = found
-        self._show_inputs()
-        self._show_plan()
-
-    def _show_inputs(self) -> None:
-        """What outputs lose, and with what inputs that was found."""
-        path, found = self._controller.accuracy.path, self._evaluation
-        with_ = "" if path is None else f"{printable(path.name, 40)}: "
-        waiting = "running…" if path is not None else CHOOSE_INPUTS
-        self.accuracy.setText(with_ + (waiting if found is None else in_short(found)))
-        self.accuracy.setToolTip("" if found is None else tip(in_words(found)))
-
-    def _on_inputs_failed(self, text: str) -> None:
-        self.accuracy.setText(text)
-
-    # Places.
 
     def _on_browse(self) -> None:
         cls = registry[self.target.currentData()]

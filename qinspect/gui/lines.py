@@ -139,9 +139,12 @@ def plan_line(row: PlanRow, output_error: float | None = None) -> Line:
 
 
 def proof_order(plan: Plan, report: Report) -> list[tuple[PlanRow, float]]:
-    """The tensors that were read back, the largest difference first."""
+    """The tensors that were read back, the largest difference first, then what is packed."""
     rows = {row.name: row for row in plan.rows}
-    return sorted(((rows[one.name], one.max_difference) for one in report.rows), key=lambda pair: -pair[1])
+    return sorted(
+        ((rows[one.name], one.max_difference) for one in report.rows),
+        key=lambda pair: (-pair[1], pair[0].scheme is None),
+    )
 
 
 def proof_line(pair: tuple[PlanRow, float]) -> Line:

@@ -53,15 +53,19 @@ def _shorter(words: list[str]) -> list[str]:
 
 
 def ending(name: str, room: int, width: Callable[[str], int]) -> str:
-    """`…1.output.dense.weight`: as many of the last words as are at most `room` wide, or the last alone."""
+    """`…1.output.dense.weight` or `1…dense.weight`: as many last words as have `room`, and the block's number.
+
+    The whole name where these would be no more than half of that, to be cut within a word.
+    """
     if width(name) <= room:
         return name
     words = name.split(".")
     for first in range(1, len(words)):
-        shown = "…" + ".".join(words[first:])
+        number = next((word for word in words[first - 1 :: -1] if word.isdecimal()), "")
+        shown = f"{number}…{'.'.join(words[first:])}"
         if width(shown) <= room:
-            return shown
-    return words[-1]
+            return shown if width(shown) > room / 2 else name
+    return name
 
 
 def clauses(text: str, fits: Callable[[str], bool]) -> str:

@@ -73,7 +73,7 @@ def test_from_the_target_to_the_proof(window, pane, settle, qtbot, tmp_path, mon
     choose_by_keys(qtbot, pane, "Hugging")
     settle(window)
     long, odd = "encoder.layer.0.attention.output.dense.weight", "encoder.layer.0.odd.weight"
-    plan = shown(pane.table)
+    plan = shown(pane.table.table)
     assert plan[long] == ("symmetric 4-bit g32 in int4", "656 B")
     assert plan[odd] == ("stays as it is: groups of 32 do not divide rows of 40", "2.56 kB")
     assert next(iter(plan)) == odd  # what has a remark is on top
@@ -95,21 +95,21 @@ def test_from_the_target_to_the_proof(window, pane, settle, qtbot, tmp_path, mon
 
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "inputs.npz"), ""))
     with qtbot.waitSignal(window.controller.evaluated):
-        qtbot.mouseClick(pane.inputs, Qt.MouseButton.LeftButton)
-    assert pane.accuracy.text().startswith("inputs.npz: Worst layer")
-    assert "outputs off by" in shown(pane.table)[long][0]
+        qtbot.mouseClick(pane.outputs.button, Qt.MouseButton.LeftButton)
+    assert pane.outputs.label.text().startswith("inputs.npz: Worst layer")
+    assert "outputs off by" in shown(pane.table.table)[long][0]
 
     pane.path.setText(str(tmp_path / "out"))
     settle(window)
     with qtbot.waitSignal(window.controller.exported, timeout=20_000):
         qtbot.mouseClick(pane.go, Qt.MouseButton.LeftButton)
     settle(window)
-    assert pane.tabs.isVisible()
-    assert pane.tabs.currentIndex() == 1
-    assert shown(pane.table)[long] == ("symmetric 4-bit g32 in int4 · 656 B", "0")
-    assert len(shown(pane.table)) == 3
-    qtbot.mouseClick(pane.tabs, Qt.MouseButton.LeftButton, pos=pane.tabs.tabRect(0).center())
-    assert shown(pane.table)[odd] == plan[odd]
+    assert pane.table.tabs.isVisible()
+    assert pane.table.tabs.currentIndex() == 1
+    assert shown(pane.table.table)[long] == ("symmetric 4-bit g32 in int4 · 656 B", "0")
+    assert len(shown(pane.table.table)) == 3
+    qtbot.mouseClick(pane.table.tabs, Qt.MouseButton.LeftButton, pos=pane.table.tabs.tabRect(0).center())
+    assert shown(pane.table.table)[odd] == plan[odd]
 
     opened = []
     monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
@@ -130,8 +130,8 @@ def test_a_change_makes_the_proof_one_of_the_past(window, pane, settle, qtbot, t
         qtbot.mouseClick(pane.go, Qt.MouseButton.LeftButton)
     window.controller.choose(BASE11)
     settle(window)
-    assert pane.tabs.currentIndex() == 0
-    assert all("base11" in detail for name, (detail, _) in shown(pane.table).items() if "weight" in name)
+    assert pane.table.tabs.currentIndex() == 0
+    assert all("base11" in detail for name, (detail, _) in shown(pane.table.table).items() if "weight" in name)
 
 
 def test_nothing_carried_is_said_with_what_would_be(window, pane, settle, qtbot):
@@ -145,8 +145,8 @@ def test_inputs_that_cannot_be_read_say_so(window, pane, qtbot, tmp_path, monkey
     (tmp_path / "bad.npz").write_text("no inputs")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "bad.npz"), ""))
     with qtbot.waitSignal(window.controller.accuracy.failed):
-        qtbot.mouseClick(pane.inputs, Qt.MouseButton.LeftButton)
-    assert "bad.npz" in pane.accuracy.text()
+        qtbot.mouseClick(pane.outputs.button, Qt.MouseButton.LeftButton)
+    assert "bad.npz" in pane.outputs.label.text()
     assert window.controller.accuracy.path is None
 
 
@@ -213,7 +213,8 @@ def test_names_keep_their_last_words():
     name = "encoder.layer.11.output.dense.weight"
     assert ending(name, 99, len) == name
     assert ending(name, 26, len) == "…11.output.dense.weight"
-    assert ending(name, 3, len) == "weight"
+    assert ending(name, 15, len) == "11…dense.weight"
+    assert ending("token_type_embeddings.weight", 20, len) == "token_type_embeddings.weight"  # not "…weight"
 
 
 def test_an_evaluation_in_words():

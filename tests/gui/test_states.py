@@ -255,12 +255,12 @@ def test_what_a_target_cannot_hold_cannot_be_exported(opened, settle, model):
     settle(window)
     assert not pane.go.isEnabled()
     assert "base11" in pane.result.text()
-    assert pane.model.rowCount() == 0
+    assert pane.table.plan.rowCount() == 0
     choose_target(pane, "safetensors")
     settle(window)
     assert pane.go.isEnabled()
     assert pane.result.text() == ""
-    assert pane.model.rowCount() == 3
+    assert pane.table.plan.rowCount() == 3
 
 
 def test_a_layer_that_would_stop_the_export_is_told_before(opened, settle, broken):
