@@ -1,21 +1,10 @@
-"""The loops behind `limits`: patterns counted, and the best division of bins into cells."""
+"""The loop behind `limits`: the best division of bins into cells."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from qinspect.quant.kernels import jit
-
-
-@jit
-def count_patterns(x: np.ndarray, centre: np.float32, counts: np.ndarray) -> None:
-    """Count the upper 16 bits of each float32 `x − centre` in ascending order of the values: negative ones first."""
-    flat = x.reshape(-1)
-    one = np.empty(1, np.float32)
-    for i in range(flat.size):
-        one[0] = flat[i] - centre
-        upper = one.view(np.int32)[0] >> np.int32(16)
-        counts[(upper ^ ((upper >> np.int32(31)) & np.int32(0x7FFF))) + np.int32(32768)] += 1
 
 
 @jit

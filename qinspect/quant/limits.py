@@ -6,7 +6,6 @@ Sources: Max, "Quantizing for minimum distortion", 1960; Lloyd, "Least squares q
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from qinspect.quant.blocks import Matrix, map_blocks
+from qinspect.quant.distribution import Counter, Distribution, Patterns
 from qinspect.quant.metrics import Metrics, decibels
 
 DB_PER_BIT = 20 * math.log10(2)
@@ -167,79 +168,56 @@ def best_db(counts: np.ndarray, edges: np.ndarray, levels: int) -> float:
     return decibels(signal, least_noise(counts, centres, widths**2 / 12, levels))
 
 
-@dataclass(frozen=True, eq=False)
-class _Patterns:
-    """How many of a layer's values, less a `centre`, begin with each 16-bit pattern of float32, in ascending order."""
-
-    counts: np.ndarray
-    centre: float
-
-    def bins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Counts, means and variances of at most about `BINS` bins, dense where the values are."""
-        at = np.flatnonzero(self.counts > 0)
-        n = self.counts[at]
-        x, widths = (part[at] for part in _cells_of_patterns())
-        # Values are even within a pattern, as far as is known; one alone has no variance.
-        variances = np.square(widths) / 12 * (1 - 1 / n)
-        if at.size > BINS:
-            # A mean that neither outliers nor zeros move far: bins must be fine where most values are.
-            spread = (float(n @ np.sqrt(np.sqrt(np.abs(x)))) / n.sum()) ** 4
-            place = np.arcsinh(x / spread)
-            number = ((place - place[0]) * ((BINS - 1) / (place[-1] - place[0]))).astype(np.int64)
-            total = np.bincount(number, n).astype(np.float64)
-            some = np.maximum(total, 1)
-            mean = np.bincount(number, n * x) / some
-            variances = np.bincount(number, n * (np.square(x - mean[number]) + variances)) / some
-            n, x = total, mean
-        return n, x + self.centre, variances
+def _bins(weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts, means and variances of finite weights in at most about `BINS` bins, dense where the weights are."""
+    found, centre = _around_centre(weights)
+    at = np.flatnonzero(found.counts)
+    n, low, high = found.counts[at].astype(np.float64), found.patterns.edges[at], found.patterns.edges[at + 1]
+    # Values are even within a cell, as far as is known; one alone has no variance, and the cell of zero holds zeros.
+    x, widths = np.where(low == 0, 0, (low + high) / 2), np.where(low == 0, 0, high - low)
+    variances = np.square(widths) / 12 * (1 - 1 / n)
+    if at.size > BINS:
+        # A mean that neither outliers nor zeros move far: bins must be fine where most values are.
+        spread = (float(n @ np.sqrt(np.sqrt(np.abs(x)))) / n.sum()) ** 4
+        place = np.arcsinh(x / spread)
+        number = ((place - place[0]) * ((BINS - 1) / (place[-1] - place[0]))).astype(np.int64)
+        total = np.bincount(number, n).astype(np.float64)
+        some = np.maximum(total, 1)
+        mean = np.bincount(number, n * x) / some
+        variances = np.bincount(number, n * (np.square(x - mean[number]) + variances)) / some
+        n, x = total, mean
+    return n, x + centre, variances
 
 
-@cache
-def _cells_of_patterns() -> tuple[np.ndarray, np.ndarray]:
-    """Middle and width of the values that begin with each pattern, ascending; 0 for those that are not finite."""
-    low, high = np.zeros((2, 1 << 15))
-    first = np.arange(0x7F80, dtype=np.uint32) << np.uint32(16)
-    low[: first.size] = first.view(np.float32)
-    high[: first.size] = (first | np.uint32(0xFFFF)).view(np.float32)
-    high[0] = 0  # zero, and what no scheme could tell from it
-    middle, width = (low + high) / 2, high - low
-    return np.concatenate([-middle[::-1], middle]), np.concatenate([width[::-1], width])
+def _around_centre(weights: Any) -> tuple[Distribution, float]:
+    """The distribution of the weights less a value amid them: cells are fine near zero, and so must the weights be."""
+    from qinspect.quant import engine
+
+    matrix = Matrix(weights)
+    low, high = engine.extremes(weights)
+    centre = _centre(matrix)
+    # Rounded up, by what the difference of two float32 may be rounded.
+    largest = max(abs(low - float(centre)), abs(high - float(centre))) * (1 + 2.0**-22)
+    counter = Counter(Patterns.of(np.float32, largest), centre=float(centre))
+    map_blocks(lambda a, b: counter.add(matrix.block(a, b)), matrix.rows, matrix.cols)
+    return counter.found(), float(centre)
 
 
 def own_noise(weights: Any, levels: int) -> float | None:
     """Σe² of the best `levels` fixed levels for finite `weights`, to about 1 %; None above `OWN_LEVELS` levels."""
     if levels > OWN_LEVELS:
         return None
-    return least_noise(*_patterns(weights).bins(), levels)
+    return least_noise(*_bins(weights), levels)
 
 
 def own_curve(weights: Any, levels: Sequence[int]) -> dict[int, float]:
     """SQNR in dB of the best so many fixed levels for finite `weights`, as `own_noise` has it, for all of `levels`."""
-    counts, means, variances = _patterns(weights).bins()
+    counts, means, variances = _bins(weights)
     signal = float(counts @ (means**2 + variances))
     return {n: decibels(signal, least_noise(counts, means, variances, n)) for n in levels}
 
 
-def _patterns(weights: Any) -> _Patterns:
-    """One pass over all weights."""
-    from qinspect.quant import limit_kernels
-    from qinspect.quant.blocks import Matrix, map_blocks
-
-    matrix = Matrix(weights)
-    tables: dict[int, np.ndarray] = {}
-    centre = _centre(matrix)
-
-    def work(start: int, stop: int) -> None:
-        thread = threading.get_ident()
-        if thread not in tables:
-            tables[thread] = np.zeros(1 << 16, np.uint32)
-        limit_kernels.count_patterns(matrix.block(start, stop), centre, tables[thread])
-
-    map_blocks(work, matrix.rows, matrix.cols)
-    return _Patterns(sum(tables.values(), np.zeros(1 << 16)), float(centre))
-
-
-def _centre(matrix: Any) -> np.float32:
+def _centre(matrix: Matrix) -> np.float32:
     """A value amid the weights: patterns are fine near zero, and so must the weights be. Zero where they are anyway."""
     if not (matrix.rows and matrix.cols):
         return np.float32(0)
