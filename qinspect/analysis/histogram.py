@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qinspect.analysis.question import Pass, Question, Subject
+from qinspect.quant.distribution import Counter, Distribution
 from qinspect.quant.scheme import QTensor
 
 if TYPE_CHECKING:
@@ -114,6 +115,46 @@ class WeightCounts(_Counts):
             return block.weights, block.decoded, block.errors
 
         return self._pass((low - spare, high + spare), ("original", "decoded", "error"), values)
+
+
+@dataclass(frozen=True, eq=False)
+class ValuePatterns:
+    """The distributions of what `WeightCounts` counts: histograms over any range follow from them at once."""
+
+    found: Mapping[str, Distribution]
+
+    def resolves(self, low: float, high: float, bins: int) -> bool:
+        """Whether so many bins over a range say no more than is known."""
+        return all(each.resolves(low, high, bins) for each in self.found.values())
+
+    def histogram(self, low: float, high: float, names: Iterable[str], bins: int = BINS) -> Histogram:
+        """The counts of `names` over equal bins."""
+        edges = np.linspace(low, high, bins + 1)
+        counted = {name: self.found[name].histogram(edges) for name in names if name in self.found}
+        first = self.found[next(iter(counted))]
+        counts = {name: counts for name, (counts, _) in counted.items()}
+        return Histogram(edges, counts, {name: beyond for name, (_, beyond) in counted.items()}, first.mean, first.std)
+
+
+@dataclass(frozen=True)
+class WeightPatterns(Question):
+    """The original weights, what they decode to, and their errors, as distributions of the whole layer."""
+
+    def begin(self, subject: Subject) -> Pass:
+        """Errors have cells of their own, as fine at their size as those of weights are at theirs."""
+        largest = 2 * max(map(abs, subject.span))
+        sizes = {"original": largest, "decoded": largest, "error": 2 * subject.largest_error}
+        if subject.weights is None:
+            del sizes["original"], sizes["error"]
+        dtypes = {"original": subject.weights.dtype} if subject.weights is not None else {}
+        counters = {name: Counter.of(dtypes.get(name, np.float32), size) for name, size in sizes.items()}
+
+        def visit(block: Block) -> None:
+            for name, counter in counters.items():
+                values = {"original": block.weights, "decoded": block.decoded}.get(name)
+                counter.add(block.errors if values is None else values)
+
+        return Pass(visit, lambda _: ValuePatterns({name: counter.found() for name, counter in counters.items()}))
 
 
 @dataclass(frozen=True)
