@@ -494,3 +494,46 @@ class TestSampleRows:
     def test_a_vector_is_itself(self):
         w = np.zeros(1 << 21, np.float32)
         assert analysis.sample_rows(w) is w
+
+
+class TestWeightPatterns:
+    """Weights, decoded values and errors as distributions: any histogram follows."""
+
+    def test_every_kind_is_counted(self, w):
+        scheme = make_scheme("base11")
+        q = scheme.quantize(w)
+        decoded = scheme.dequantize(q)
+        found = ask(analysis.WeightPatterns(), scheme, w).found
+        for name, values in (("original", w), ("decoded", decoded), ("error", decoded - w)):
+            edges = found[name].patterns.edges
+            edges = edges[np.isfinite(edges)]
+            before = np.searchsorted(np.sort(values, axis=None).astype(np.float64), edges, "left")
+            np.testing.assert_array_equal(found[name].below(edges), before)
+            assert (found[name].low, found[name].high) == (values.min(), values.max())
+
+    def test_histograms_are_those_of_a_pass_of_their_own(self, w):
+        """But for what lies within a half-precision step of an edge."""
+        known = ask(analysis.WeightPatterns(), SCHEMES[0], w)
+        for low, high in ((-0.03, 0.05), (-0.001, 0.002)):
+            own = ask(analysis.WeightCounts(limits=(low, high)), SCHEMES[0], w)
+            found = known.histogram(low, high, own.counts)
+            np.testing.assert_array_equal(found.edges, own.edges)
+            assert (found.mean, found.std) == (pytest.approx(own.mean, rel=1e-9), pytest.approx(own.std, rel=1e-9))
+            for name, counts in own.counts.items():
+                assert found.total(name) == own.total(name) == w.size
+                ordered, step = np.sort(np.abs(w), axis=None), 2.0**-10
+                near = np.abs(own.edges[1:])
+                room = np.searchsorted(ordered, near * (1 + step)) - np.searchsorted(ordered, near * (1 - step))
+                if name == "original":
+                    assert (np.abs(np.cumsum(found.counts[name] - counts)) <= room + 1).all()
+
+    def test_without_a_reference(self, w):
+        q = make_scheme("base11").quantize(w)
+        found = analysis.answer(subject(q), [analysis.WeightPatterns()])[analysis.WeightPatterns()].found
+        assert list(found) == ["decoded"]
+        assert found["decoded"].size == w.size
+
+    def test_where_steps_are_fine_enough(self):
+        assert analysis.WeightPatterns.resolve(-1, 1, 2000)
+        assert not analysis.WeightPatterns.resolve(-1, 1, 4096)
+        assert analysis.WeightPatterns.resolve(0, 0.01, 1000)

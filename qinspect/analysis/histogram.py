@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qinspect.analysis.question import Pass, Question, Subject
-from qinspect.quant.distribution import Counter, Distribution
+from qinspect.quant.distribution import STEP, Counter, Distribution
 from qinspect.quant.scheme import QTensor
 
 if TYPE_CHECKING:
@@ -123,10 +123,6 @@ class ValuePatterns:
 
     found: Mapping[str, Distribution]
 
-    def resolves(self, low: float, high: float, bins: int) -> bool:
-        """Whether so many bins over a range say no more than is known."""
-        return all(each.resolves(low, high, bins) for each in self.found.values())
-
     def histogram(self, low: float, high: float, names: Iterable[str], bins: int = BINS) -> Histogram:
         """The counts of `names` over equal bins."""
         edges = np.linspace(low, high, bins + 1)
@@ -139,6 +135,11 @@ class ValuePatterns:
 @dataclass(frozen=True)
 class WeightPatterns(Question):
     """The original weights, what they decode to, and their errors, as distributions of the whole layer."""
+
+    @staticmethod
+    def resolve(low: float, high: float, bins: int) -> bool:
+        """Whether so many even bins from `low` to `high` are no finer than what is known of any values."""
+        return (high - low) / bins >= max(abs(low), abs(high)) * STEP
 
     def begin(self, subject: Subject) -> Pass:
         """Errors have cells of their own, as fine at their size as those of weights are at theirs."""

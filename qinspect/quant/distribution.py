@@ -23,6 +23,9 @@ from qinspect.task import Token
 
 CELLS = 1 << 16
 
+STEP = 2.0**-10
+"""The width of a cell of float16 is at most this part of its values."""
+
 
 @dataclass(frozen=True)
 class Patterns:
@@ -134,13 +137,6 @@ class Distribution:
         """The share of values below `low` or above `high`."""
         inside = self.below(np.nextafter(high, math.inf)) - self.below(low)
         return float(1 - inside / self.size) if self.size else 0.0
-
-    def resolves(self, low: float, high: float, bins: int) -> bool:
-        """Whether so many even bins from `low` to `high` are no finer than the cells there."""
-        if self.exact:
-            return True
-        largest = max(abs(low), abs(high))
-        return (high - low) / bins >= largest * 2.0 ** (-7 if self.patterns.wide else -10)
 
 
 class Counter:

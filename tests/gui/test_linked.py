@@ -8,6 +8,7 @@ from driving import hover, numbers, pixel_of, wheel
 from PySide6.QtCore import QEvent, QPointF, Qt
 from safetensors.numpy import save_file
 
+from qinspect.analysis import WeightPatterns
 from qinspect.gui.linked import Spot
 from qinspect.quant.scheme import make_scheme
 
@@ -205,3 +206,27 @@ def test_between_the_pyramid_and_single_weights_cells_are_pooled_in_a_job(window
     assert image.crop.values[0, 0] == pytest.approx(error_.flat[np.abs(error_).argmax()], abs=1e-5)
     fine = [question for question in error.inspection.answers if getattr(question, "cols", None)]
     assert len(fine) <= 1  # those of before are forgotten
+
+
+def test_any_zoom_of_the_histogram_follows_from_one_pass(window, settle, views, weights):
+    """Half-precision steps are counted once, when first zoomed in; further zooming asks nothing."""
+    view = views["histogram"]
+    asked = []
+    view.ask = lambda questions, ask=view.ask: (asked.extend(questions), ask(questions))
+
+    def zoom(low, high):
+        view.plot.box.setXRange(low, high, padding=0)
+        view.plot.ranged.emit()  # as a moment later
+
+    zoom(-0.003, 0.003)
+    settle(window)
+    for low, high in ((-0.002, 0.001), (-0.0004, 0.0005), (-0.003, 0.002)):
+        zoom(low, high)
+        (shown_low, shown_high), _ = view.plot.box.viewRange()
+        bins = view._shown
+        assert bins.edges[0] <= shown_low and shown_high <= bins.edges[-1]
+        assert bins.edges[1] - bins.edges[0] < 0.5 * (view._whole.edges[1] - view._whole.edges[0])
+        below = (weights < bins.edges[0]).sum()
+        assert abs(bins.outside["original"][0] - below) <= 2  # within half a step of that edge
+        assert bins.total("original") == weights.size
+    assert set(asked) == {WeightPatterns()}

@@ -10,7 +10,7 @@ from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtWidgets import QWidget
 
 from qinspect import analysis
-from qinspect.analysis import CodeCounts, ErrorCounts, Histogram, WeightCounts
+from qinspect.analysis import CodeCounts, ErrorCounts, Histogram, ValuePatterns, WeightCounts, WeightPatterns
 from qinspect.gui import bins
 from qinspect.gui.axes import Axis, beside, number, short
 from qinspect.gui.bins import AXES, CODE, ERROR, STEPS, WEIGHT, Scope
@@ -242,25 +242,44 @@ class HistogramView(PlotView):
         all_bins = (high - low) / (whole.edges[-1] - whole.edges[0]) * analysis.BINS
         if self._at.rows is not None or self.versus is not None or all_bins >= self.plot.area.width() / 2:
             return
-        fine = self._finer()
-        if fine is None:
-            room = (high - low) / 2
-            self._fine = self._question(self._unit, limits=(low - room, high + room))
-            self.ask_at_rest(self._fine)
+        if self._finer() is not None:
+            return
+        if self._patterns is None and self._resolved and self.inspection is not None and self.inspection.part == 1:
+            self.ask([WeightPatterns()])  # of a sample that is soon replaced it would not pay
+            return
+        room = (high - low) / 2
+        self._fine = self._question(self._unit, limits=(low - room, high + room))
+        self.ask_at_rest(self._fine)
+
+    @property
+    def _patterns(self) -> ValuePatterns | None:
+        """What is known of the layer in half-precision steps: any zoom follows from it without another pass."""
+        return None if self.inspection is None else self.inspection.answers.get(WeightPatterns())
+
+    @property
+    def _resolved(self) -> bool:
+        """Whether these steps are fine enough for what is in view."""
+        low, high = self.plot.box.viewRange()[0]
+        bins_in_view = int(self.plot.area.width() / BAR_PIXELS)
+        return self._unit in (WEIGHT, ERROR) and WeightPatterns.resolve(low, high, bins_in_view)
 
     def learned(self) -> None:
         """Finer bins."""
         if self.inspection is not None and self._whole is not None:
-            self._draw_range()
-            self.plot.follow()
+            self._on_ranged()
 
     def _finer(self) -> Histogram | None:
         """A finer histogram that covers what is in view, if there is one."""
-        if self._fine is None or self.inspection is None or self._at.rows is not None or self.versus is not None:
+        if self.inspection is None or self._at.rows is not None or self.versus is not None:
             return None
-        found: Histogram | None = self.inspection.answers.get(self._fine)
         low, high = self.plot.box.viewRange()[0]
-        if found is None or type(self._fine) is not type(self._question(self._unit)) or self._whole is None:
+        found: Histogram | None = None
+        if self._patterns is not None and self._resolved and self._whole is not None:
+            room = (high - low) / 2
+            found = self._patterns.histogram(low - room, high + room, self._whole.counts)
+        elif self._fine is not None and type(self._fine) is type(self._question(self._unit)):
+            found = self.inspection.answers.get(self._fine)
+        if found is None or self._whole is None:
             return None
         covers = found.edges[0] <= low and high <= found.edges[-1]
         worth = found.edges[1] - found.edges[0] < 0.5 * (self._whole.edges[1] - self._whole.edges[0])
