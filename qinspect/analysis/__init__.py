@@ -28,6 +28,7 @@ __all__ = [
 
 EVERYTHING: tuple[Question, ...] = (
     WeightCounts(), WeightPatterns(), CodeCounts(), ErrorCounts(), ErrorCounts(steps=True), Marginals(), GroupErrors(),
-    GroupCodes(), RowCodes(), RowCodes(groups=True), *(Pooled(quantity, pooling) for quantity in Quantity for pooling in Pooling),
+    GroupCodes(), RowCodes(), RowCodes(groups=True),
+    *(Pooled(quantity, pooling) for quantity in Quantity for pooling in Pooling),
 )  # fmt: skip
 """All questions there are, as plainly asked: what kernels are tried on."""
