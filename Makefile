@@ -40,12 +40,17 @@ qemu: .venv/packages
 screenshots: setup
 	$(BIN)/python docs/make_screenshots.py
 
-setup: .venv/packages .venv/libraries
+setup: .venv/packages .venv/libraries .venv/kernels
 
 .venv/packages: pyproject.toml constraints.txt
 	$(PYTHON) .ci/prepare.py python
 	$(PYTHON) -m venv .venv
 	$(PIP) -e '.[test,dev]'
+	@touch $@
+
+# Kernels are compiled now, so that nobody waits for a compiler later.
+.venv/kernels: .venv/packages $(wildcard qinspect/quant/*kernels.py) qinspect/quant/lanes.py
+	$(BIN)/python -m qinspect.warm_up
 	@touch $@
 
 # Where a library is missing and cannot be installed, the line that names it is shown each time.

@@ -17,6 +17,7 @@ ROWS = [
     ("errors", "task", "registry", "figures", "__version__"),
     ("assets", "quant", "tables"),
     ("formats", "analysis"),
+    ("warm_up",),
     ("findings", "network", "compare"),
     ("recipe", "importance"),
     ("targets",),

@@ -19,12 +19,12 @@ from qinspect.gui.accuracy import Accuracy
 from qinspect.gui.comparing import Comparing
 from qinspect.gui.details import Details
 from qinspect.gui.history import History, change_words
-from qinspect.gui.jobs import Job, Lane
+from qinspect.gui.jobs import COMPILED, Job, Lane
 from qinspect.gui.linked import Linked
 from qinspect.gui.looking import Looking
 from qinspect.gui.scopes import Place, Scope, shared_words
 from qinspect.gui.sweeps import Sweeps
-from qinspect.gui.work import sentence, warm_up
+from qinspect.gui.work import prepare_kernels, sentence
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import ALL, Recipe, Rule, patterns_for
 from qinspect.session import (
@@ -74,6 +74,7 @@ class Controller(QObject):
         super().__init__(parent)
         self.session = Session()
         self.bulk = Lane("bulk", self)
+        self.kernels = Lane("kernels", self)
         self.history = History(self)
         self.linked = Linked(self)
         self.details = Details(self)
@@ -104,13 +105,14 @@ class Controller(QObject):
     def busy(self) -> bool:
         """Whether anything runs or is about to."""
         waiting = self._analyse.isActive() or self.looking.busy or self.details.busy or self.comparing.busy
-        return waiting or not (self.bulk.idle and self.sweeps.idle)
+        return waiting or not (self.bulk.idle and self.sweeps.idle and self.kernels.idle)
 
     # Opening.
 
     def warm_up(self) -> None:
-        """Load and compile the kernels before anyone needs them."""
-        self.bulk.put(Job("Preparing kernels", lambda token, _: warm_up(token), lambda _: None, self._on_error))
+        """Have the kernels ready before anyone needs them; files are opened meanwhile, what computes waits."""
+        COMPILED.clear()
+        self.kernels.put(Job("Preparing kernels", prepare_kernels, lambda _: None, self._on_error, computes=False))
 
     def open(self, path: str | Path, *, recipe: Recipe | None = None, reference: str | Path | None = None) -> None:
         """Open a checkpoint in the background; `opened` or `failed` follows. An older one still on its way is not.
@@ -139,7 +141,7 @@ class Controller(QObject):
             opened = open_checkpoint(Path(path))
             return opened if of is None else align(opened, of)
 
-        return self.bulk.put(Job(title, work, done, self._on_error))
+        return self.bulk.put(Job(title, work, done, self._on_error, computes=False))
 
     @property
     def packed_infos(self) -> list[TensorInfo]:
@@ -465,6 +467,8 @@ class Controller(QObject):
         self.comparing.shutdown()
         self.details.shutdown()
         self.looking.shutdown()
+        self.kernels.shutdown()
+        COMPILED.set()  # for whatever other window there is
         self.bulk.shutdown()
         self.sweeps.shutdown()
         self.session.close()

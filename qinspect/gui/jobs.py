@@ -20,9 +20,15 @@ Work = Callable[[Token, Callable[[Any], None]], Any]
 """The work itself: it checks the token and may hand over parts of its result as they come."""
 
 PROGRESS_INTERVAL_S = 0.1
+POLL_S = 0.05
 
 NICE = 5
 """How far work stands back behind the window, and behind what else runs on the machine: a third of its time."""
+
+
+COMPILED = threading.Event()
+"""Unset while kernels are compiled elsewhere: what computes waits for that, else it would compile them once more."""
+COMPILED.set()
 
 
 @dataclass(eq=False)
@@ -37,6 +43,8 @@ class Job:
     cancelled: Callable[[], None] = lambda: None
     yields: bool = False
     """Whether a newer job on a newest-only lane may cancel this one while it runs."""
+    computes: bool = True
+    """Whether it needs kernels, and so waits for them on the lane's thread."""
     token: Token = field(default_factory=Token)
 
 
@@ -116,6 +124,8 @@ class Lane(QObject):
     def _run(self, job: Job) -> None:
         """On the lane's thread. Everything is caught: an error that nobody sees is the worst kind."""
         try:
+            while job.computes and not COMPILED.wait(POLL_S):
+                job.token.check()
             result, error = job.work(job.token, lambda part: self._parted.emit(job, part)), None
         except BaseException as caught:
             result, error = None, caught

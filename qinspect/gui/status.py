@@ -46,9 +46,10 @@ class StatusBar(QStatusBar):
         for widget in (self.accuracy, self.model, self.job, self.progress, self.stop):
             self.addPermanentWidget(widget)
         self._show_job(None)
-        lane = controller.bulk
-        lane.started.connect(self._show_job)
-        lane.ended.connect(lambda _: self._show_job(lane.running))
+        lane, kernels = controller.bulk, controller.kernels
+        for each in (lane, kernels):
+            each.started.connect(lambda _: self._show_job(lane.running or kernels.running))
+            each.ended.connect(lambda _: self._show_job(lane.running or kernels.running))
         lane.progressed.connect(lambda _job, fraction: self.progress.show_fraction(fraction))
         self.stop.clicked.connect(self._on_stop)
         controller.opened.connect(lambda _: self.say(""))
@@ -112,8 +113,9 @@ class StatusBar(QStatusBar):
         )
 
     def _show_job(self, job: Job | None) -> None:
-        for widget in (self.job, self.progress, self.stop):
-            widget.setVisible(job is not None)
+        self.job.setVisible(job is not None)
+        for widget in (self.progress, self.stop):
+            widget.setVisible(job is not None and job is self._controller.bulk.running)
         if job is not None:
             self.job.setText(job.title)
             self.progress.show_fraction(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from qinspect.errors import QInspectError
+from qinspect.gui.jobs import COMPILED
 from qinspect.task import Token
 
 
@@ -16,24 +17,13 @@ def sentence(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {error}"
 
 
-def warm_up(token: Token) -> None:
-    """Run every kernel once on a tiny tensor: they are compiled at the first install, loaded from the cache later."""
-    import numpy as np
+def prepare_kernels(token: Token, _: object = None) -> None:
+    """Have kernels compiled where that has not been done, in a process of its own; then load them."""
+    from qinspect import warm_up
 
-    from qinspect import analysis
-    from qinspect.quant import view_kernels
-    from qinspect.quant.limits import own_noise
-    from qinspect.quant.scheme import registry
-
-    w = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 16)
-    own_noise(w, 4)
-    for cls in registry:
-        token.check()
-        scheme = cls()
-        scheme.measure(w)
-        q = scheme.quantize(w)
-        scheme.dequantize(q)
-        subject = analysis.Subject(q, w, (-1.0, 1.0), 1.0)
-        analysis.answer(subject, analysis.EVERYTHING)
-    for pool in range(4):
-        view_kernels.pool_cells(w, 0, 0, 4, 16, 2, 2, pool, np.empty((2, 8), np.float32))
+    try:
+        if not warm_up.ready():
+            warm_up.compile_apart(token)
+    finally:
+        COMPILED.set()
+    warm_up.warm_up(token)

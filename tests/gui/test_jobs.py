@@ -7,7 +7,9 @@ import threading
 import pytest
 from PySide6.QtCore import QObject, QThread
 
+from qinspect.gui import jobs, work
 from qinspect.gui.jobs import Job, Lane
+from qinspect.task import Token
 
 
 @pytest.fixture
@@ -115,3 +117,28 @@ def test_nothing_is_called_back_after_shutdown(parent, qtbot):
     qtbot.wait(20)
     assert log.entries == []
     assert lane.idle
+
+
+def test_what_computes_waits_for_kernels_and_nothing_else_does(parent, qtbot, monkeypatch):
+    compiled = threading.Event()
+    monkeypatch.setattr(jobs, "COMPILED", compiled)
+    computing, opening, log = Lane("computing", parent), Lane("opening", parent), Log()
+    computing.put(log.job(lambda _token, _part: "computed"))
+    opening.put(log.job(lambda _token, _part: "opened", computes=False))
+    qtbot.waitUntil(lambda: opening.idle)
+    assert log.entries == [("done", "opened")]
+    stopped = computing.put(log.job(lambda _token, _part: "never"))
+    computing.cancel(stopped)
+    compiled.set()
+    qtbot.waitUntil(lambda: computing.idle)
+    assert log.entries[1:] == [("cancelled", None), ("done", "computed")]
+
+
+def test_kernels_are_compiled_apart_where_they_are_not_ready(monkeypatch):
+    done = []
+    monkeypatch.setattr("qinspect.warm_up.compile_apart", lambda token: done.append("apart"))
+    monkeypatch.setattr("qinspect.warm_up.warm_up", lambda token: done.append("loaded"))
+    for ready in (True, False):
+        monkeypatch.setattr("qinspect.warm_up.ready", lambda ready=ready: ready)
+        work.prepare_kernels(Token())
+    assert done == ["loaded", "apart", "loaded"]
