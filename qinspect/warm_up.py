@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qinspect.quant import compiled
 from qinspect.quant.scheme import Scheme, make_scheme, registry
 from qinspect.task import Token
 
@@ -63,7 +62,7 @@ def _variants(cls: type[Scheme]) -> Iterator[Scheme]:
 def ready() -> bool:
     """Whether the kernels of this very version were compiled here, for this processor."""
     with contextlib.suppress(OSError):
-        return (_cache() / _STAMP).read_text(encoding="ascii") == _version()
+        return (compiled.folder() / compiled.STAMP).read_text(encoding="ascii") == compiled.version()
     return False
 
 
@@ -80,30 +79,6 @@ def compile_apart(token: Token | None = None) -> None:
             process.kill()
 
 
-_STAMP = "qinspect-kernels"
-
-
-def _cache() -> Path:
-    """Where the compiler keeps the kernels."""
-    from qinspect.quant import kernels
-
-    return Path(kernels.ranges.stats.cache_path)
-
-
-def _version() -> str:
-    """All that compiled kernels depend on: their sources, the compiler and the processor."""
-    import llvmlite
-    import numba
-    from llvmlite import binding
-
-    folder = Path(__file__).parent / "quant"
-    told = [numba.__version__, llvmlite.__version__, binding.get_host_cpu_name(), sys.version]
-    found = hashlib.sha256("\n".join(told).encode())
-    for source in sorted([*folder.glob("*kernels.py"), folder / "lanes.py", folder / "rule.py"]):
-        found.update(source.read_bytes())
-    return found.hexdigest()
-
-
 def main() -> None:
     """Compile all kernels, and say how long it took."""
     if hasattr(os, "nice"):
@@ -111,11 +86,11 @@ def main() -> None:
     start = time.perf_counter()
     if not ready():
         # The compiler sees a change of a kernel's own file, but not of what it was made from.
-        for stale in [*_cache().glob("*.nbi"), *_cache().glob("*.nbc")]:
+        for stale in [*compiled.folder().glob("*.nbi"), *compiled.folder().glob("*.nbc")]:
             stale.unlink(missing_ok=True)
     warm_up(all_of_them=True)
-    _cache().mkdir(parents=True, exist_ok=True)
-    (_cache() / _STAMP).write_text(_version(), encoding="ascii")
+    compiled.folder().mkdir(parents=True, exist_ok=True)
+    (compiled.folder() / compiled.STAMP).write_text(compiled.version(), encoding="ascii")
     print(f"Kernels are ready, after {time.perf_counter() - start:.1f} s.")
 
 

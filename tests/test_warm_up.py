@@ -7,13 +7,14 @@ import time
 import pytest
 
 from qinspect import warm_up
+from qinspect.quant import compiled
 from qinspect.quant.scheme import make_scheme
 from qinspect.task import Cancelled, Token
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(warm_up, "_cache", lambda: tmp_path)
+    monkeypatch.setattr(compiled, "folder", lambda: tmp_path)
     return tmp_path
 
 
@@ -31,12 +32,12 @@ def test_kernels_are_compiled_once_for_a_version(cache, monkeypatch, capsys):
     warm_up.main()
     assert (cache / "new.nbi").exists()  # nothing was stale
     assert made == [{"all_of_them": True}] * 2
-    monkeypatch.setattr(warm_up, "_version", lambda: "another")
+    monkeypatch.setattr(compiled, "version", lambda: "another")
     assert not warm_up.ready()
 
 
 def test_whoever_cannot_write_a_stamp_is_not_ready(cache, monkeypatch):
-    monkeypatch.setattr(warm_up, "_cache", lambda: cache / "missing")
+    monkeypatch.setattr(compiled, "folder", lambda: cache / "missing")
     assert not warm_up.ready()
 
 
