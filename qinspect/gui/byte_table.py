@@ -16,6 +16,13 @@ from qinspect.tables import Column, Table
 
 OFFSET, BYTES, NUMBER, DIGITS, WEIGHTS = range(5)
 TITLES = ("Offset", "Bytes", "Number", "Digits, first weight first", "Weights")
+TIPS = (
+    "Where the bytes begin in their array, counted from the group's first.",
+    "The bytes as they are stored, in hexadecimal digits.",
+    "The number that a device reads from these bytes.",
+    "The codes in the number, the first weight's on the left; of a parameter its bits.",
+    "The weights whose codes these are, or the name of the parameter.",
+)
 DISPLAY, FONT, ALIGN, TIP = (
     int(role)
     for role in (
@@ -126,7 +133,9 @@ class ByteModel(QAbstractTableModel):
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = DISPLAY) -> Any:
         """Titles above."""
-        return TITLES[section] if role == DISPLAY and orientation == Qt.Orientation.Horizontal else None
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        return TITLES[section] if role == DISPLAY else TIPS[section] if role == TIP else None
 
     def table(self) -> Table:
         """All of it, for a file."""

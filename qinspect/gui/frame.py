@@ -70,7 +70,7 @@ class ElidedLabel(QLabel):
 
     def sizeHint(self) -> QSize:
         """Any width will do."""
-        return QSize(20, self._lines * self.fontMetrics().height() + 2)
+        return QSize(20, self._lines * self.fontMetrics().lineSpacing() + 2)
 
     def paintEvent(self, _: QPaintEvent) -> None:
         """Draw the shortened text."""
@@ -92,7 +92,7 @@ class ElidedLabel(QLabel):
         metrics, size = self.fontMetrics(), self.size()
         if self._lines == 1:
             return metrics.horizontalAdvance(text) <= size.width()
-        return metrics.boundingRect(0, 0, size.width(), 1 << 16, WRAP, text).height() <= self._lines * metrics.height()
+        return metrics.boundingRect(0, 0, size.width(), 1 << 16, WRAP, text).height() <= size.height()
 
 
 class ViewFrame(QFrame):

@@ -41,6 +41,14 @@ class Line:
     detail_tone: str = "muted"
 
 
+NAMES = "Tensor"
+TIPS = {
+    NAMES: "Name of the tensor in the file, and what becomes of it.",
+    "Size": "Bytes that the tensor takes, with everything that is stored.",
+    "|difference|": "Largest difference between what was read back and what was to be written; 0 is exact.",
+}
+
+
 class LinesModel(QAbstractTableModel):
     """Rows of which a line is made when it is looked at, so that any number of them costs nothing to fill."""
 
@@ -71,7 +79,9 @@ class LinesModel(QAbstractTableModel):
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return RIGHT if section == VALUE else LEFT
-        return ("Tensor", self._title)[section] if role == Qt.ItemDataRole.DisplayRole else None
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return TIPS.get(self._title if section == VALUE else NAMES)
+        return (NAMES, self._title)[section] if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Texts, tip and colours of a cell."""

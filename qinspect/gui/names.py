@@ -11,6 +11,9 @@ from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 PADDING = 14
 """Pixels of a cell that text cannot use."""
 
+CHECK = 22
+"""Pixels of a check box before the text."""
+
 
 class NameDelegate(QStyledItemDelegate):
     """Draws names as long as there is room for."""
@@ -19,6 +22,8 @@ class NameDelegate(QStyledItemDelegate):
         """The cell as usual, its text shortened."""
         super().initStyleOption(option, index)
         room = option.rect.width() - PADDING  # type: ignore[attr-defined]
+        if option.features & QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator:  # type: ignore[attr-defined]
+            room -= CHECK
         metrics = option.fontMetrics  # type: ignore[attr-defined]
         option.text = shortened(str(index.data()), room, metrics.horizontalAdvance)  # type: ignore[attr-defined]
 

@@ -18,7 +18,10 @@ class NoticeBar(QFrame):
         self.text = PlainLabel(self)
         self.text.setWordWrap(True)
         self.action = QPushButton(self)
+        self.action.setAccessibleName("What can be done")
+        self.action.setToolTip("Do this, and put the message away")
         self.dismiss = QPushButton("Dismiss", self)
+        self.dismiss.setToolTip("Put this message away")
         self._run: Callable[[], object] = lambda: None
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 6, 8, 6)
@@ -34,6 +37,7 @@ class NoticeBar(QFrame):
         self.text.setText(text)
         self.setAccessibleName(text)
         self.action.setText(action)
+        self.action.setAccessibleName(action)
         self._run = run
         self.show()
 

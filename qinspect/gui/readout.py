@@ -57,8 +57,12 @@ class Readout(QWidget):
         grid.setVerticalSpacing(3)
         grid.addWidget(self.sqnr, 0, 0)
         grid.addWidget(self.bpw, 0, 1, Qt.AlignmentFlag.AlignRight)
-        grid.addWidget(_muted("SQNR", self), 1, 0)
-        grid.addWidget(_muted("bits per weight", self), 1, 1, Qt.AlignmentFlag.AlignRight)
+        sqnr, bpw = _muted("SQNR", self), _muted("bits per weight", self)
+        for label, value in ((sqnr, self.sqnr), (bpw, self.bpw)):
+            label.setToolTip(value.toolTip())
+            value.setAccessibleName(label.text())
+        grid.addWidget(sqnr, 1, 0)
+        grid.addWidget(bpw, 1, 1, Qt.AlignmentFlag.AlignRight)
         grid.setRowMinimumHeight(2, 4)
         for row, (title, key, tip) in enumerate(ROWS, 3):
             label, value = _muted(title, self), QLabel(fmt.NONE, self)

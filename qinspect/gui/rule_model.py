@@ -183,6 +183,11 @@ class MatchModel(QAbstractTableModel):
     """The layers that a rule's pattern reaches, and the rule that decides on each."""
 
     COLUMNS = ("Layer", "Decided by", "Scheme")
+    TIPS = (
+        "Name of the tensor in the file.",
+        "The first rule whose pattern matches the name, by its number.",
+        "What the rule stores the tensor as.",
+    )
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -228,6 +233,8 @@ class MatchModel(QAbstractTableModel):
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return LEFT
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self.TIPS[section]
         return self.COLUMNS[section] if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:

@@ -47,6 +47,7 @@ class SchemeForm(QWidget):
         self._last: tuple[str, float] = ("", 0.0)
         self.choice = QComboBox(self)
         self.choice.setAccessibleName("Quantization scheme")
+        self.choice.setToolTip("How weights are turned into codes")
         self.choice.addItem(ALONE, None)
         for cls in registry:
             self.choice.addItem(cls.title, cls.name)

@@ -31,6 +31,7 @@ class TroubleBar(QFrame):
         self.unfold.setCheckable(True)
         self.unfold.setToolTip("Where in the program it happened")
         self.copy = QPushButton("Copy", self)
+        self.copy.setToolTip("Copy this message")
         self.dismiss = QPushButton("Dismiss", self)
         self.dismiss.setToolTip("Put this message away")
         self.details = QPlainTextEdit(self)
