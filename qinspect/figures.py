@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 NONE = "–"
 
@@ -71,6 +71,14 @@ def percent(value: float | None) -> str:
 def shape(dims: Sequence[int]) -> str:
     """`1536 × 384`; a single number has no shape."""
     return " × ".join(map(str, dims)) or "scalar"
+
+
+def change(value: float, write: Callable[[float], str]) -> str:
+    """A difference with its sign, as `write` has it; without one where nothing of it is left in so few digits."""
+    if not math.isfinite(value):
+        return NONE
+    text, nothing = write(value).replace("-", "−"), write(0.0)
+    return nothing if text.lstrip("−") == nothing else f"{'+' if value > 0 else ''}{text}"
 
 
 def counted(count: int, noun: str) -> str:

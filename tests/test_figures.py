@@ -36,3 +36,14 @@ def test_sizes_are_decimal(value, written):
 def test_words():
     assert [fmt.counted(n, "tensor") for n in (0, 1, 2000)] == ["0 tensors", "1 tensor", "2,000 tensors"]
     assert [fmt.shape(dims) for dims in ((), (3,), [1536, 384])] == ["scalar", "3", "1536 × 384"]
+
+
+@pytest.mark.parametrize(
+    ("value", "write", "written"),
+    [(1.25, fmt.decibels, "+1.2 dB"), (-4.3, fmt.decibels, "−4.3 dB"), (-0.04, fmt.decibels, "0.0 dB"),
+     (0.0, fmt.nbytes, "0 B"), (-73_728, fmt.nbytes, "−73.7 kB"), (0.004, fmt.bits, "0.00"),
+     (3e-9, fmt.magnitude, "+3.00e−9"),
+     (math.nan, fmt.bits, "–"), (math.inf, fmt.decibels, "–")],
+)  # fmt: skip
+def test_changes_have_a_sign_as_far_as_there_is_one(value, write, written):
+    assert fmt.change(value, write) == written

@@ -133,11 +133,11 @@ def show_unmatched(comparing: Comparing, parent: QWidget) -> QDialog:
     """List the tensors that stand on one side alone, with the reason for each."""
     dialog = QDialog(parent)
     dialog.setWindowTitle("Unmatched tensors")
-    dialog.resize(820, 480)
+    dialog.resize(900, 480)
     listed = QTreeWidget(dialog)
     listed.setAccessibleName("Unmatched tensors")
     listed.setRootIsDecorated(False)
-    listed.setUniformRowHeights(True)
+    listed.setWordWrap(True)
     listed.setHeaderLabels(["Side", "Tensor", "Why it is not compared"])
     found = () if comparing.other is None else comparing.other.unmatched
     for one in found:
@@ -148,7 +148,7 @@ def show_unmatched(comparing: Comparing, parent: QWidget) -> QDialog:
     if not found:
         listed.addTopLevelItem(QTreeWidgetItem(["", "none", "every tensor has its like on the other side"]))
     listed.setColumnWidth(0, 48)
-    listed.setColumnWidth(1, 320)
+    listed.setColumnWidth(1, 300)
     layout = QVBoxLayout(dialog)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(listed)

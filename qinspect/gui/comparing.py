@@ -277,7 +277,7 @@ class Comparing(QObject):
             self.updated.emit()
             return
         if request is None:
-            self.versus, self.message = None, f"B has no such layer: {other.reason(a.info)}."
+            self.versus, self.message = None, f"Not compared: {other.reason(a.info)}."
             self.updated.emit()
             return
         if self._asked is None or (request.info, request.scheme) != (self._asked.info, self._asked.scheme):

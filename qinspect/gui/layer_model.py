@@ -115,7 +115,7 @@ class LayerModel(QAbstractTableModel):
                 colours[NOTES] = self._grave[self.rows.severity(row)]
             for column in (D_SQNR, D_SIZE):
                 change = self.rows.value(row, column) if self.rows.other_sizes else None
-                if change:
+                if change and texts[column][:1] in "+−":
                     colours[column] = self._better if (change > 0) == (column == D_SQNR) else self._worse
             found = self._cells[row] = texts, colours
         return found

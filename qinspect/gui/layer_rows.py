@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -322,12 +322,8 @@ def _together(measured: Sequence[tuple[TensorInfo, Metrics]], column: int) -> fl
 def _written(value: float, column: int) -> str:
     write = {SQNR: fmt.decibels, B_SQNR: fmt.decibels, BPW: fmt.bits, SIZE: fmt.nbytes, B_SIZE: fmt.nbytes}
     if column in (D_SQNR, D_SIZE):
-        return _signed(value, fmt.decibels if column == D_SQNR else fmt.nbytes)
+        return fmt.change(value, fmt.decibels if column == D_SQNR else fmt.nbytes)
     return write.get(column, fmt.magnitude)(value)
-
-
-def _signed(value: float, write: Callable[[float], str]) -> str:
-    return f"{'+' if value > 0 else ''}{write(value)}".replace("-", "−")
 
 
 def _plain(value: float | None) -> str:

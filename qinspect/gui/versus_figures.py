@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
@@ -22,6 +21,9 @@ ROWS: tuple[tuple[str, str, Callable[[float], str], bool], ...] = (
 )
 """Figure, title, how it is written, and whether more is better."""
 
+COLUMN = 58
+"""Pixels of a column at least, so that nothing jumps when values come."""
+
 SPARE = ("rmse", "max_error")
 """Rows that give way in a low window."""
 
@@ -40,6 +42,8 @@ class VersusFigures(QWidget):
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(3)
         grid.setColumnStretch(0, 1)
+        for column in (1, 2, 3):
+            grid.setColumnMinimumWidth(column, COLUMN)
         for column, title in enumerate(("A", "B", "A − B"), 1):
             grid.addWidget(self._label(title, muted=True), 0, column, Qt.AlignmentFlag.AlignRight)
         for row, (name, title, _, _) in enumerate(ROWS, 1):
@@ -94,17 +98,9 @@ class VersusFigures(QWidget):
             self._show_change(self.values[name][2], a, b, write, more=more)
 
     def _show_change(self, label: QLabel, a: float, b: float, write: Callable[[float], str], *, more: bool) -> None:
-        label.setText(change(a, b, write))
+        text = fmt.change(a - b if a != b else 0.0, write)  # of what is infinite on both sides, nothing
+        label.setText(text)
         better = a > b if more else a < b
-        known = math.isfinite(a - b) and a != b
-        colour = self._theme.text if not known else self._theme.good if better else self._theme.bad
+        same = text in (fmt.NONE, write(0.0))
+        colour = self._theme.text if same else self._theme.good if better else self._theme.bad
         label.setStyleSheet(f"color: {colour};")
-
-
-def change(a: float, b: float, write: Callable[[float], str]) -> str:
-    """A − B with its sign; of what is infinite on one side, `–`."""
-    if a == b:
-        return write(0.0)
-    if not (math.isfinite(a) and math.isfinite(b)):
-        return fmt.NONE
-    return f"{'+' if a > b else ''}{write(a - b)}".replace("-", "−")

@@ -98,7 +98,7 @@ class OccupancyView(PlotView):
 
     def draw_versus(self, versus: Versus, side: Side, keep: bool) -> str:
         """Bars of A with those of B over them, or A − B; maps beside each other, or subtracted."""
-        same = versus.a.usage.counts.size == versus.b.usage.counts.size
+        same = versus.a.scheme.code_range == versus.b.scheme.code_range
         if self._scope.currentIndex() != LAYER:
             return self._draw_maps(versus, side, keep)
         self.choose(self.plot)

@@ -63,6 +63,7 @@ class ScalesView(PlotView):
         self._sort.toggled.connect(lambda _: self.redraw())
         self.map.cropped.connect(self._on_cropped)
         self._other = pg.PlotDataItem(autoDownsample=True, downsampleMethod="peak", clipToView=True)
+        self._other.setZValue(-1)  # A lies over B
         self.curve.addItem(self._other)
         self._pair: GroupPair | None = None
         self._values = np.zeros((0, 0), np.float32)
@@ -141,6 +142,9 @@ class ScalesView(PlotView):
         with np.errstate(invalid="ignore"):
             self._values = pair.a - pair.b if side == Side.DIFFERENCE else pair.a
         self._draw(parameter, keep)
+        if pair.a.size == 1:
+            sides = [value_text(parameter, float(each.flat[0])) for each in (pair.a, pair.b)]
+            return f"One {parameter.title} for the whole tensor: A {sides[0]}, B {sides[1]}."
         low, high = limits(pair.a - pair.b)
         title = capital(parameter.title)
         said = f"{title}, A − B: {number(low)} … {number(high)}{unit(parameter)}"
