@@ -85,7 +85,7 @@ class C(TensorFile):
             return held.scheme.dequantize(held, token=token)
         return converted(held, numpy_dtype(_entry(row).dtype))
 
-    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """In the order of `stored`."""
         if not isinstance(content, QTensor):
             return [content]

@@ -129,7 +129,7 @@ class CompressedTensors(TensorFile):
             return within(content.scheme.dequantize(content, token=token), numpy_dtype(row.dtype))
         return content
 
-    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """A stream of bits along each row, in whole words; its codes count from the lowest, as they do here."""
         if not isinstance(content, QTensor):
             return [content]

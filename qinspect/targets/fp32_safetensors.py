@@ -55,7 +55,7 @@ class Fp32Safetensors(TensorFile):
             return converted(content, dtype)
         return within(content.scheme.dequantize(content, token=token), dtype)
 
-    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """The weights."""
         assert not isinstance(content, QTensor)
         return [content]

@@ -92,10 +92,10 @@ class GGUF(TensorFile):
         """The codes."""
         return packed(row, held, token)
 
-    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """The codes and parameters as blocks."""
         assert isinstance(content, QTensor)
-        return [blocks_from(content, row.place, Token())]
+        return [blocks_from(content, row.place, token)]
 
     def blueprint(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Pieces:
         """The source with other blocks."""

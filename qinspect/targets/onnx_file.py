@@ -127,7 +127,7 @@ class Onnx(TensorFile):
             return held.scheme.dequantize(held, token=token)
         return converted(held, np.dtype(np.float32))
 
-    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """As the form lays them out."""
         if isinstance(content, QTensor):
             form: Form = row.place

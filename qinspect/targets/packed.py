@@ -43,7 +43,7 @@ class Packed(TensorFile):
             return within(content.scheme.dequantize(content, token=token), numpy_dtype(row.dtype))
         return content
 
-    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """In the order of `stored`."""
         if not isinstance(content, QTensor):
             return [content]

@@ -58,7 +58,7 @@ class TensorFile(Target):
         """`held`, as the source has it, turned into what will be stored."""
 
     @abstractmethod
-    def arrays(self, row: PlanRow, content: Content) -> list[Weights]:
+    def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """The data of `stored`, in its order."""
 
     @abstractmethod
@@ -155,7 +155,7 @@ class TensorFile(Target):
         crcs: dict[str, int] = {}
         with durable(part) as file:
             for row, content, step in contents:
-                for stored, array in zip(self.stored(row), self.arrays(row, content), strict=True):
+                for stored, array in zip(self.stored(row), self.arrays(row, content, step), strict=True):
                     file.seek(offsets[stored.name])
                     crcs[stored.name] = _put(file, array, step)
                 del content, array
@@ -184,7 +184,7 @@ class TensorFile(Target):
             for row, meant, part in contents:
                 found = opened.lazy(row.name)
                 sums = [written.crcs[stored.name] for stored in self.stored(row)]
-                difference = read_back.check(meant, found, sums, self.arrays(row, found), part)
+                difference = read_back.check(meant, found, sums, self.arrays(row, found, part), part)
                 rows.append(ReportRow(row.name, row.nbytes, difference))
                 del meant, found
         return tuple(rows), "read back, and every tensor is as it was meant"

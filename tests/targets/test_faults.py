@@ -341,9 +341,11 @@ def test_a_plan_of_another_checkpoint_is_refused(checkpoint, tmp_path, out):
     assert_untouched(out)
 
 
-def test_progress_runs_from_nothing_to_all(checkpoint, out):
+@pytest.mark.parametrize("target", TARGETS)
+def test_progress_runs_from_nothing_to_all(checkpoint, out, target):
     seen = []
-    write(checkpoint, "safetensors", out, Token(seen.append))
+    old_in_the_way(checkpoint, target, out)
+    write(checkpoint, target, out, Token(seen.append))
     assert seen == sorted(seen)
     assert seen[0] < 0.1
     assert seen[-1] == 1.0
