@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from qinspect import analysis
 from qinspect import figures as fmt
 from qinspect.compare import Matching, Pair, match
 from qinspect.errors import FormatError, QInspectError, printable
-from qinspect.formats.align import align
+from qinspect.formats.align import Aligned, align
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.lazy import LazyArray
@@ -85,8 +85,8 @@ class OtherFile(Other):
     under the scheme of A's, against its own weights.
     """
 
-    def __init__(self, checkpoint: Checkpoint, to: Checkpoint, matching: Matching) -> None:
-        """`checkpoint` under the names of `to`, as `align` has it."""
+    def __init__(self, checkpoint: Checkpoint, matching: Matching, hidden: Sequence[Pair] = ()) -> None:
+        """`checkpoint` under the names of the open file; of the `hidden` pairs, B's codes cannot be shown."""
         self.checkpoint = checkpoint
         self.title = printable(checkpoint.path.name, 60)
         self._pairs = {pair.a.name: pair for pair in matching.pairs if _comparable(pair)}
@@ -95,6 +95,7 @@ class OtherFile(Other):
         path = printable(str(checkpoint.path))
         self.unmatched = (
             *(Unmatched(p.a.name, "A", _not_packed(p, path)) for p in plain),
+            *(Unmatched(p.a.name, "A", _hidden(p, path)) for p in hidden),
             *_unmatched(matching, path),
         )
 
@@ -144,10 +145,13 @@ def open_other(path: Path, to: Checkpoint) -> tuple[Other, Checkpoint]:
     other = align(open_checkpoint(path), to)
     try:
         matching = match(to, other)
+        decoded_there = other.decoded if isinstance(other, Aligned) else frozenset()
+        hidden = [pair for pair in matching.pairs if pair.b.name in decoded_there]
+        matching = replace(matching, pairs=tuple(pair for pair in matching.pairs if pair not in hidden))
         if any(pair.a.qtype and not pair.b.qtype for pair in matching.pairs):
             return OtherOriginals(path, matching), other
         if matching.pairs:
-            return OtherFile(other, to, matching), other
+            return OtherFile(other, matching, hidden), other
         wrong = next((_misshapen(pair, printable(pair.b.name)) for pair in matching.misshapen), "")
         text = f"no tensor here can be compared with one of {printable(to.path.name)}"
         raise FormatError(f"{text}; {wrong or 'choose a file of the same network'}", path=path)
@@ -180,6 +184,11 @@ def _misshapen(pair: Pair, path: str) -> str:
 def _not_packed(pair: Pair, path: str) -> str:
     remedy = "open that file first, and compare it with this one"
     return f"{path}: tensor {printable(pair.b.name)!r} is not packed, and here it is; {remedy}"
+
+
+def _hidden(pair: Pair, path: str) -> str:
+    what = f"tensor {printable(pair.b.name)!r} is packed in another order, so that it has no codes for these rows"
+    return f"{path}: {what}; “qinspect compare” tells how far its weights are from these"
 
 
 @dataclass(frozen=True, eq=False)

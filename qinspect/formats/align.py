@@ -150,6 +150,12 @@ class Aligned(Checkpoint):
         rest = [info for info in raw.infos if info.name not in used and info.name not in parts]
         self.infos = (*(self._told(part) for part in parts.values()), *rest)
 
+    @property
+    def decoded(self) -> frozenset[str]:
+        """Names of the tensors that are packed in `raw` and handed out decoded."""
+        changed = [part for part in self._parts.values() if not self._as_it_is(part)]
+        return frozenset(part.info.name for part in changed if any(self._raw.info(name).qtype for name in part.names))
+
     def _told(self, part: Part) -> TensorInfo:
         """What is put together or reordered is handed out decoded."""
         return part.info if self._as_it_is(part) else replace(part.info, dtype="F32", qtype=None)

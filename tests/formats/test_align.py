@@ -12,7 +12,8 @@ from qinspect.cli import main
 from qinspect.compare import match
 from qinspect.formats.align import align
 from qinspect.formats.open import open_checkpoint
-from qinspect.session import Session
+from qinspect.session import Request, Session
+from qinspect.versus import open_other
 
 HEADS, KV_HEADS, WIDTH = 4, 2, 64
 RNG = np.random.default_rng(11)
@@ -193,3 +194,16 @@ def test_experts_of_gpt_oss_are_turned_round(tmp_path, capsys, square):
         assert align(plain, plain) is plain
     assert main(["compare", *map(str, paths)]) == 0
     assert "exact" in capsys.readouterr().out
+
+
+def test_what_is_packed_in_another_order_of_rows_is_not_shown_as_if_it_were_floats(files, request):
+    packed, original = files
+    other, file = open_other(packed.path, original)
+    lacking = {one.name for one in other.unmatched if "packed in another order" in one.reason}
+    heads = {name for name in LLAMA if "q_proj.weight" in name or "k_proj.weight" in name}
+    permuted_rows = "rows permuted" in request.node.name
+    assert lacking == (heads if permuted_rows else set()) | set(EXPERTS)
+    down = "model.layers.0.mlp.down_proj.weight"
+    b = other.request(Request(original, original.info(down), None))
+    assert (b.info.qtype, b.original) == (packed.info(NAMES[down]).qtype, down)
+    file.close()
