@@ -23,7 +23,7 @@ class Column:
             return "–"
         if isinstance(value, tuple):
             return " … ".join(dict.fromkeys(map(self.text, value)))
-        return value if isinstance(value, str) else f"{value:{self.spec}}".replace("-", "−")
+        return printable(value, 2000) if isinstance(value, str) else f"{value:{self.spec}}".replace("-", "−")
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,7 @@ class ViewFrame(QFrame):
 
     def _ask_path(self, title: str, suffix: str, kinds: str) -> Path | None:
         words = filter(None, (self.view.name, self.view.subject()))
-        name = re.sub(r"[^\w.-]+", "-", "-".join(words)).strip("-.")
+        name = re.sub(r"[^\w.-]+", "-", "-".join(words))[:120].strip("-.")
         text, kind = QFileDialog.getSaveFileName(self, title, name + suffix, kinds)
         if not text:
             return None

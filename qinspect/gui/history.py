@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
+from qinspect.gui.plain import caption
 from qinspect.quant.scheme import Scheme, make_scheme
 from qinspect.recipe import Recipe
 
@@ -42,7 +43,7 @@ class _Step(QUndoCommand):
     """From one recipe to another."""
 
     def __init__(self, history: History, after: Recipe, text: str, gesture: int | None) -> None:
-        super().__init__(text)
+        super().__init__(caption(text))
         self._history = history
         self._before, self._after = history.recipe, after
         self._gesture = gesture

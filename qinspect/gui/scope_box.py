@@ -5,7 +5,9 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
+from qinspect.errors import printable
 from qinspect.gui.controller import Controller
+from qinspect.gui.plain import tip
 from qinspect.gui.scopes import Scope
 from qinspect.recipe import kind_of
 
@@ -49,7 +51,7 @@ class ScopeBox(QWidget):
             for text, scope in entries:
                 self.choice.addItem(text, scope)
         for at, (_, scope) in enumerate(entries):
-            about = f"\n{kind_of(place.info.name)}" if scope == Scope.KIND and place.info else ""
-            self.choice.setItemData(at, TIPS[Scope(scope)] + about, Qt.ItemDataRole.ToolTipRole)
+            about = f"\n{printable(kind_of(place.info.name), 400)}" if scope == Scope.KIND and place.info else ""
+            self.choice.setItemData(at, tip(TIPS[Scope(scope)] + about), Qt.ItemDataRole.ToolTipRole)
         self.choice.setCurrentIndex(max(0, self.choice.findData(same[self._controller.scope].value)))
         self.choice.setToolTip(self.choice.currentData(Qt.ItemDataRole.ToolTipRole))

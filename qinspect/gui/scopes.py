@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from qinspect.errors import printable
 from qinspect.figures import counted
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.recipe import kind_of
@@ -75,4 +76,5 @@ class Place:
 def shared_words(names: Sequence[str]) -> str:
     """The pattern of layers of one kind, else of how many it is spoken."""
     kinds = {kind_of(name) for name in names}
-    return names[0] if len(names) == 1 else kinds.pop() if len(kinds) == 1 else counted(len(names), "layer")
+    same = names[0] if len(names) == 1 else kinds.pop() if len(kinds) == 1 else None
+    return counted(len(names), "layer") if same is None else printable(same, 80)

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QAbstractButton, QLabel, QWidget
 from qinspect.gui.controller import Controller
 from qinspect.gui.layer_model import DISPLAY, TIP, LayerModel
 from qinspect.gui.plain import PlainLabel, caption, tip
+from qinspect.quant.scheme import make_scheme
 
 BOLD = "<b>bold</b><img src='x'>.weight"
 NAMES = (BOLD, "\x1b[31mred\nsecond line", "right\u202eto left", "a&b", "n" * 3000)
@@ -67,6 +68,12 @@ def test_nothing_in_the_window_takes_a_name_for_html(window, harmful, settle):
             assert said.replace("\n", "").isprintable(), part
             if "bold</b>" in said and type(part) is QLabel:
                 assert part.textFormat() == Qt.TextFormat.PlainText, part
+        window.controller.apply(make_scheme("symmetric"), [name])
+        assert window.controller.history.stack.undoText().isprintable()
+        assert "&b" not in window.controller.history.stack.undoText().replace("&&", "")
+        for frame in window.grid.frames:
+            assert frame.view.subject().isprintable()
+            assert len(frame.view.subject()) < 200
     window.status.say(f"{BOLD}: cannot be read", error=True)
     assert "<b>" not in window.status.message.toolTip()
     assert window.status.message.text().startswith("<b>")

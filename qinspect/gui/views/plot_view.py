@@ -15,6 +15,7 @@ from PySide6.QtGui import QAction, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QStackedLayout, QToolButton, QVBoxLayout, QWidget
 
 from qinspect import analysis
+from qinspect.errors import printable
 from qinspect.gui.axes import small_font
 from qinspect.gui.comparing import Comparing, Side
 from qinspect.gui.frame import ElidedLabel
@@ -215,7 +216,7 @@ class PlotView(View):
         if self.versus is not None:
             joint = "−" if self.side == Side.DIFFERENCE else "and"
             schemes = f"{schemes} {joint} {self.versus.b.scheme.label}"
-        return f"{self.inspection.info.name} {schemes}"
+        return f"{printable(self.inspection.info.name, 80)} {schemes}"
 
     # Showing.
 
