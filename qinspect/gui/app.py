@@ -102,6 +102,10 @@ def _prepare(window: MainWindow, path: str | None, layer: str | None, scheme: Sc
     if scheme is not None:
         window.controller.choose(scheme)
         settle(window)
+        if layer is None:  # another is the worst now
+            window.table.resort()
+            window.table.select_first()
+            settle(window)
     if errors:
         raise QInspectError(errors[0])
 

@@ -114,7 +114,9 @@ class Cells(QStyledItemDelegate):
         theme = self._table.theme
         share = max(0.04, min(1.0, value / FULL_DB))
         colour = theme.bad if value < 6 else theme.warning if value < 14 else theme.good
-        painter.fillRect(room.left(), room.bottom() - 1, int(room.width() * share), 2, _colour(colour))
+        top = room.bottom() - 2
+        painter.fillRect(room.left(), top, room.width(), 2, _colour(theme.line))
+        painter.fillRect(room.left(), top, int(room.width() * share), 2, _colour(colour))
 
 
 Fit = Callable[[QFontMetrics, str, int], str]

@@ -87,6 +87,9 @@ class RuleModel(QAbstractTableModel):
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Text, tip and colour of a cell."""
         row, column = index.row(), index.column()
+        scheme = self.recipe.rules[row].scheme
+        if role == Qt.ItemDataRole.DisplayRole and column == PARAMETERS and scheme is not None:
+            return scheme.label.removeprefix(scheme.name).strip()
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
             return self._text(row, column)
         if role == Qt.ItemDataRole.TextAlignmentRole:

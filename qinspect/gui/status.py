@@ -87,7 +87,7 @@ class StatusBar(QStatusBar):
         elif measured < layers:
             quality = f"{quality} ({measured} of {layers} layers)".strip()
         self.model.setText(
-            f"{fmt.nbytes(whole.nbytes)} of {fmt.nbytes(whole.original_nbytes)}   ·   "
+            f"All tensors: {fmt.nbytes(whole.nbytes)} of {fmt.nbytes(whole.original_nbytes)}   ·   "
             f"{whole.bpw:.2f} bits per weight" + (f"   ·   {quality}" if quality else "")
         )
 

@@ -78,8 +78,8 @@ def test_the_rules_say_what_they_reach(window, view, settle, qtbot):
     texts = [[cell(view, row, column) for column in (PATTERN, SCHEME, PARAMETERS, DECIDES)] for row in range(3)]
     assert texts == [
         ["h.1.q.weight", "leave alone", "", "1 layer"],
-        ["h.*.q.weight", "symmetric", "bits=8", "2 layers"],
-        ["*", "base11", "group_size=128", "4 layers"],
+        ["h.*.q.weight", "symmetric", "8-bit", "2 layers"],
+        ["*", "base11", "g128", "4 layers"],
     ]
     assert cell(view, 0, SIZE) == "4.1 kB"
     click_rule(view, qtbot, 1)
@@ -122,7 +122,7 @@ def test_a_scheme_is_chosen_in_the_table(window, view, settle, qtbot):
     qtbot.keyClick(box, Qt.Key.Key_Down)
     qtbot.waitUntil(lambda: window.controller.recipe == Recipe.of(INT8))
     settle(window)
-    assert cell(view, 0, PARAMETERS) == "bits=8"
+    assert cell(view, 0, PARAMETERS) == "8-bit"
 
 
 def test_rules_are_added_moved_and_removed(window, view, settle, qtbot):

@@ -19,6 +19,7 @@ from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui import marks
 from qinspect.gui.axes import Axis, small_font
+from qinspect.gui.block_axis import BlockAxis
 from qinspect.gui.controller import Controller
 from qinspect.gui.controls import toggle
 from qinspect.gui.frame import ElidedLabel
@@ -33,6 +34,7 @@ EXACT = math.inf
 HINT = "Point at a layer to read it, click to select it. Left and right go from layer to layer."
 NOTHING = "There is nothing to show: no floating tensor of two dimensions or more."
 REDRAW_MS = 60
+BAND_ALPHA = 60
 COLUMNS = (
     Column("layer", "Layer"), Column("block", "Block"), Column("scheme", "Stored as"),
     Column("sqnr_db", "SQNR, dB", ".2f"), Column("nbytes", "Bytes", "d"), Column("before", "Bytes before", "d"),
@@ -178,6 +180,8 @@ class LayersView(View):
             return
         self._pages.setCurrentIndex(1)
         keep = before == [bar.info for bar in self.bars]
+        for plot in self.plots:
+            plot.blocks.show_blocks([bar.block for bar in self.bars])
         self._draw_quality(keep)
         self._draw_size(keep)
         self._mark()
@@ -322,7 +326,8 @@ class LayersPlot(Plot):
     def __init__(self, name: str) -> None:
         self.selected: int | None = None
         self._band = pg.LinearRegionItem(movable=False)
-        super().__init__(Axis("bottom", "layer", integer=True), Axis("left", name), zooms=(True, False))
+        self.blocks = BlockAxis()
+        super().__init__(self.blocks, Axis("left", name), zooms=(True, False))
         self._band.setZValue(-5)
         self._band.hide()
         self.addItem(self._band)
@@ -331,9 +336,11 @@ class LayersPlot(Plot):
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
         super().set_theme(theme)
-        self._band.setBrush(QColor(theme.selection))
+        band = QColor(theme.muted)
+        band.setAlpha(BAND_ALPHA)  # a tint that is no colour of a block, nor taken for a bar
+        self._band.setBrush(band)
         for line in self._band.lines:
-            line.setPen(pg.mkPen(None))
+            line.setPen(pg.mkPen(theme.muted, width=1, style=Qt.PenStyle.DotLine))
 
     def select(self, at: int | None) -> None:
         """Mark a layer."""
