@@ -226,10 +226,11 @@ def _groups(scheme: Symmetric, cols: int) -> int:
 
 
 def _merged(config: Mapping[str, Any], rows: Sequence[PlanRow]) -> bytes:
-    """The model's configuration with that of its quantization."""
-    return (
-        json.dumps({**config, "quantization_config": quantization(rows)}, indent=2, ensure_ascii=False) + "\n"
-    ).encode()
+    """The model's configuration with that of its quantization, which the source may have had another of."""
+    merged = {key: value for key, value in config.items() if key != "quantization_config"}
+    if any(row.scheme is not None for row in rows):
+        merged["quantization_config"] = quantization(rows)
+    return (json.dumps(merged, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def quantization(rows: Sequence[PlanRow]) -> dict[str, Any]:

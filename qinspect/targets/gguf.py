@@ -14,6 +14,7 @@ import numpy as np
 from qinspect.errors import ExportError
 from qinspect.formats.checkpoint import FLOATING, Checkpoint, TensorInfo
 from qinspect.formats.ggml import TYPES, blocks_of
+from qinspect.formats.gguf import NUMBERS
 from qinspect.formats.gguf_header import Header, scan
 from qinspect.formats.stored import WatchedFile
 from qinspect.quant.lazy import Weights
@@ -110,7 +111,7 @@ class GGUF(TensorFile):
         model, (who, decode) = Model(written.checkpoint), _decoder()
         with closing(WatchedFile(written.path)) as file:
             header = scan(file)
-            _check_header(model, file, header, token)
+            _check_header(model, file, header, written.rows, token)
             offsets = {entry.name: entry.offset for entry in header.tensors}
             checks = []
             for row, meant, part in contents:
@@ -234,10 +235,13 @@ def _allowed(q: QTensor, carrier: Carrier) -> tuple[np.ndarray, np.ndarray]:
     return rounded + largest * np.float32(2**-22), spans
 
 
-def _check_header(model: Model, file: WatchedFile, header: Header, token: Token) -> None:
-    """What the header of the file says against what the source's does, the metadata byte by byte."""
-    meant = [(tensor.entry.name, tensor.entry.shape) for tensor in model.tensors.values()]
-    if [*header.spans] != [*model.metadata] or [(entry.name, entry.shape) for entry in header.tensors] != meant:
+def _check_header(model: Model, file: WatchedFile, header: Header, rows: Sequence[PlanRow], token: Token) -> None:
+    """What the header of the file says against what was meant, the metadata byte by byte."""
+    kinds = {row.name: NUMBERS[row.stored_as] for row in rows if isinstance(row.place, Carrier)}
+    entries = [tensor.entry for tensor in model.tensors.values()]
+    meant = [(entry.name, entry.shape, kinds.get(entry.name, entry.type)) for entry in entries]
+    found = [(entry.name, entry.shape, entry.type) for entry in header.tensors]
+    if [*header.spans] != [*model.metadata] or found != meant:
         raise ExportError("the header reads back differently from what was written; the disk may be failing")
     for key, span in header.spans.items():
         _check_copy(key, Stretch(model.files[0], *model.header.spans[key]), Stretch(file, *span), token)

@@ -118,6 +118,7 @@ def test_what_stays_says_why(model_folder, tmp_path):
     }
     rows, _ = export(model_folder, Recipe.of(make_scheme("base11")), tmp_path / "out")
     assert all("symmetric 4 or 8 bits, not base11 g128" in row.note for row in rows.values() if row.wanted)
+    assert "quantization_config" not in config(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
