@@ -393,8 +393,8 @@ class ErrorView(PlotView):
         for side in (versus.a, versus.b):
             probe = self._matrix_of(side).probe
             held = probe.row(probe.index(row))
-            plain = side is versus.b and versus.plain is not None and held.weights is not None
-            values.append(float((held.weights if plain else held.decoded)[col]))  # type: ignore[index]
+            original = held.weights if side is versus.b and versus.plain is not None else None
+            values.append(float((held.decoded if original is None else original)[col]))
         difference = values[0] - values[1]
         sign = "+" if difference > 0 else ""
         return f"A {number(values[0], 4)}, B {number(values[1], 4)}  (A − B {sign}{number(difference, 3)})"
