@@ -46,11 +46,13 @@ class Importance:
     def vector(self, info: TensorInfo) -> np.ndarray | None:
         """What the input channels (axis 1) of this tensor count; None where the file does not say.
 
-        The tensor is looked for by its name, with and without `.weight`. Raises SchemeError for a vector of another
+        The tensor is looked for by its name, with and without `.weight`. A stack of experts, whose inputs are axis 2, has
+        none. Raises SchemeError for a vector of another
         length, or with values that cannot be.
         """
         found = self.vectors.get(info.name, self.vectors.get(info.name.removesuffix(".weight")))
-        return None if found is None else self._fitting(info, found)
+        stacked = found is not None and len(info.shape) == 3 and found.shape == info.shape[2:] != info.shape[1:2]
+        return None if found is None or stacked else self._fitting(info, found)
 
     def _fitting(self, info: TensorInfo, found: np.ndarray) -> np.ndarray:
         channels = info.shape[1] if len(info.shape) > 1 else info.size

@@ -179,3 +179,11 @@ def test_one_that_is_the_same_for_all_channels_changes_no_figure(folder, tmp_pat
         results("sweep", model, *lists, *more)["points"] for more in ((), ("--importance", tmp_path / "same.npz"))
     )
     assert [p["sqnr_db"] for p in same] == pytest.approx([p["sqnr_db"] for p in plain], abs=1e-3)
+
+
+def test_a_stack_of_experts_has_inputs_on_another_axis_and_goes_without(tmp_path):
+    weights = {"e.weight": np.ones((2, 3, 32), np.float32), "a.weight": np.ones((3, 32), np.float32)}
+    save_file(weights, tmp_path / "model.safetensors")
+    np.savez(tmp_path / "some.npz", e=np.ones(32), a=np.ones(32))
+    with open_checkpoint(tmp_path / "model.safetensors") as checkpoint:
+        assert set(Importance.load(tmp_path / "some.npz").known(checkpoint)) == {"a.weight"}
