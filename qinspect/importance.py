@@ -46,9 +46,8 @@ class Importance:
     def vector(self, info: TensorInfo) -> np.ndarray | None:
         """What the input channels (axis 1) of this tensor count; None where the file does not say.
 
-        The tensor is looked for by its name, with and without `.weight`. A stack of experts, whose inputs are axis 2, has
-        none. Raises SchemeError for a vector of another
-        length, or with values that cannot be.
+        The tensor is looked for by its name, with and without `.weight`. A stack of experts, whose inputs are axis 2,
+        has none. Raises SchemeError for a vector of another length, or with values that cannot be.
         """
         found = self.vectors.get(info.name, self.vectors.get(info.name.removesuffix(".weight")))
         stacked = found is not None and len(info.shape) == 3 and found.shape == info.shape[2:] != info.shape[1:2]
