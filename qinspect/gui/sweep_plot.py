@@ -225,7 +225,7 @@ class SweepPlot(Plot):
     # Painting.
 
     def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
-        """The schemes' marks in a corner where points are rare: many bits are never bad."""
+        """The schemes' marks in the corner where no point can be: few bits are never good."""
         super().drawForeground(painter, rect)
         names = list(dict.fromkeys(point.scheme.name for point in self.points))
         painter.setFont(small_font())
@@ -234,8 +234,8 @@ class SweepPlot(Plot):
         if not names or area.height() < height * (len(names) + 1):
             return
         width = max(metrics.horizontalAdvance(name) for name in names) + 26
-        top = area.top() + 6 if self._picture.errors else area.bottom() - height * len(names) - 6
-        corner = QPointF(area.right() - width - 4, top)
+        top = area.bottom() - height * len(names) - 6 if self._picture.errors else area.top() + 6
+        corner = QPointF(area.left() + 6, top)
         ground = QColor(self.theme.plot)
         ground.setAlpha(215)
         painter.fillRect(QRectF(corner.x(), corner.y(), width, height * len(names)), ground)

@@ -28,8 +28,9 @@ class Welcome(QWidget):
         font.setPointSizeF(18)
         title.setFont(font)
         said = QLabel(
-            "Open a checkpoint, or drop it anywhere in this window: FP32 or packed, of PyTorch, safetensors, GGUF, "
-            "numpy.\nThen drag bits and group size, and watch error and size move.",
+            "Open a checkpoint, or drop it anywhere in this window: FP32 or packed, a file of safetensors, PyTorch, GGUF, "
+            "ONNX, TFLite, numpy, or a folder of Hugging Face.\nThen drag bits and group size, and watch error and size "
+            "move.",
             card,
         )
         said.setObjectName("muted")
@@ -54,9 +55,13 @@ class Welcome(QWidget):
         inside.addWidget(said)
         inside.addLayout(buttons)
         inside.addLayout(self._recent)
+        middle = QHBoxLayout()  # not an alignment, which would not ask the text how high it is at this width
+        middle.addStretch(1)
+        middle.addWidget(card)
+        middle.addStretch(1)
         outside = QVBoxLayout(self)
         outside.addStretch(1)
-        outside.addWidget(card, 0, Qt.AlignmentFlag.AlignHCenter)
+        outside.addLayout(middle)
         outside.addStretch(2)
 
     def show_recent(self, paths: list[str]) -> None:

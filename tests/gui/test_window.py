@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton
 from safetensors.numpy import load_file, save_file
 
 from qinspect.assets import resource
@@ -379,3 +379,12 @@ def test_a_folder_of_c_from_the_pane(window, settle, qtbot, tmp_path, monkeypatc
     assert (tmp_path / "digits-c" / "model.c").is_file()
     assert pane.folder.isVisible()
     assert not pane.reopen.isVisible()
+
+
+def test_the_welcome_page_shows_its_text_whole(window):
+    (said,) = (label for label in window.welcome.findChildren(QLabel) if label.wordWrap())
+    for size in ((1100, 700), (1600, 1000)):
+        window.resize(*size)
+        window.welcome.show_recent(["/models/a.safetensors", "/models/b.gguf"])
+        QApplication.processEvents()
+        assert said.height() >= said.heightForWidth(said.width()) > said.fontMetrics().height()
