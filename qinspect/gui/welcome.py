@@ -28,9 +28,9 @@ class Welcome(QWidget):
         font.setPointSizeF(18)
         title.setFont(font)
         said = QLabel(
-            "Open a checkpoint, or drop it anywhere in this window: FP32 or packed, a file of safetensors, PyTorch, GGUF, "
-            "ONNX, TFLite, numpy, or a folder of Hugging Face.\nThen drag bits and group size, and watch error and size "
-            "move.",
+            "Open a checkpoint, or drop it anywhere in this window: FP32 or packed, a file of safetensors, PyTorch, "
+            "GGUF, ONNX, TFLite, numpy, or a folder of Hugging Face.\n"
+            "Then drag bits and group size, and watch error and size move.",
             card,
         )
         said.setObjectName("muted")
