@@ -193,6 +193,27 @@ def test_a_plan_beats_one_scheme_for_all_at_its_size(model, tmp_path):
         assert planned < noise
 
 
+def test_layers_of_small_weights_are_not_sacrificed_unless_errors_are_absolute(tmp_path):
+    rng = np.random.default_rng(1)
+    scales = {"small.weight": 0.01, "large.weight": 1.0}
+    tensors = {name: (rng.normal(size=(64, 64)) * scale).astype(np.float32) for name, scale in scales.items()}
+    save_file(tensors, tmp_path / "m.safetensors")
+    flags = ("--bpw", 4.5, "--scheme", "symmetric", "--group-size", 64, "--bits", "2,3,4,5,6,7,8")
+    alike, absolute = (plan(tmp_path / "m.safetensors", tmp_path / "r.json", *flags, *f) for f in ((), ("--absolute",)))
+    bits = [{p["layer"]: p["params"]["bits"] for p in found["layers"]} for found in (alike, absolute)]
+    assert abs(bits[0]["small.weight"] - bits[0]["large.weight"]) <= 1
+    assert bits[1]["small.weight"] == 2
+    done = run("plan", tmp_path / "m.safetensors", "-o", tmp_path / "r.json", *flags, "--absolute")
+    assert "small.weight: under 9 dB" in done.stderr
+
+
+def test_a_size_has_units(model, tmp_path):
+    flags = ("--scheme", "symmetric", "--group-size", 32, "--bits", "3,4")
+    same = [plan(model, tmp_path / "r.json", "--max-bytes", size, *flags) for size in ("31kB", "31000")]
+    assert same[0] == same[1]
+    assert same[0]["total"]["nbytes"] <= 31000
+
+
 def test_locks_ties_and_weights(model, tmp_path):
     wishes = ("--lock", "lm_head*=symmetric,bits=8,group-size=32", "--lock", "model.layers.0.mlp*", "--tie-fused")
     found = plan(model, tmp_path / "r.json", "--bpw", 5, *GRID, *wishes, "--weight", "model.layers.1.mlp*=1e6")
@@ -263,6 +284,7 @@ def test_limits_that_cannot_be_kept_write_nothing(model, tmp_path):
         (("sweep", "x", "--scheme", "base11", "--axis", "1"), "axis"),
         (("sweep", "x", "--json", "--csv"), "not allowed"),
         (("plan", "x", "-o", "r.json"), "required"),
+        (("plan", "x", "-o", "r.json", "--max-bytes", "9 apples"), "is no size"),
         (("plan", "x", "--bpw", "4", "--min-sqnr", "20", "-o", "r.json"), "not allowed"),
     ],
 )

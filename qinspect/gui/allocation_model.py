@@ -14,7 +14,7 @@ from qinspect.errors import printable
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.plain import tip
 from qinspect.gui.theme import DARK, Theme
-from qinspect.planning.budget import Allocation
+from qinspect.planning.budget import POOR_DB, Allocation, is_poor
 from qinspect.planning.wishes import Wishes
 from qinspect.quant.scheme import Scheme
 from qinspect.quant.sweep import SweepPoint
@@ -25,7 +25,7 @@ TIPS = (
     "Check a layer to keep what it takes now, whatever the limit.",
     "The scheme that the plan gives this layer; coloured where the recipe has another.",
     "Bits per weight, with everything that is stored.",
-    "Signal to quantization noise of this layer.",
+    f"Signal to quantization noise of this layer; red under {POOR_DB:g} dB, where errors are a third of the weights.",
     "Bytes of this layer.",
     "What the squared error of this layer counts; double-click to change it.",
     "Layers with the same number take the same scheme.",
@@ -149,13 +149,15 @@ class AllocationModel(QAbstractTableModel):
         if column == BPW:
             return fmt.bits(point.bpw)
         if column == SQNR:
-            return ("≈ " if point.part < 1 else "") + fmt.decibels(point.sqnr_db)
+            return ("⚠ " if is_poor(point) else "") + ("≈ " if point.part < 1 else "") + fmt.decibels(point.sqnr_db)
         return fmt.nbytes(point.nbytes)
 
     def _colour(self, info: TensorInfo, column: int) -> QColor | None:
         point = self._points.get(info.name)
         if point is None:
             return QColor(self.theme.muted)
+        if column == SQNR and is_poor(point):
+            return QColor(self.theme.bad)
         changed = column == SCHEME and point.scheme != self._now.get(info.name)
         return QColor(self.theme.accent) if changed else None
 

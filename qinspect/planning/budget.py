@@ -20,6 +20,9 @@ from qinspect.quant.metrics import decibels
 from qinspect.quant.scheme import Scheme
 from qinspect.quant.sweep import SweepPoint
 
+POOR_DB = 9.0
+"""A layer with less SQNR is a third of its weights' size off: whole networks are seldom worth running then."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -47,6 +50,11 @@ class Allocation:
     def choice(self) -> dict[str, Scheme | None]:
         """The scheme of each layer, as a recipe is made of it."""
         return {name: point.scheme for name, point in self.points.items()}
+
+    @property
+    def poor(self) -> list[str]:
+        """The layers that are left with less than `POOR_DB`."""
+        return [name for name, point in self.points.items() if is_poor(point)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +232,11 @@ class Budget:
 
 def _joined(parts: Iterable[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.empty(0, dtype), *parts])
+
+
+def is_poor(point: SweepPoint) -> bool:
+    """Whether a layer has less than `POOR_DB` there."""
+    return bool(point.noise > 0 and point.sqnr_db < POOR_DB)
 
 
 def hull(nbytes: np.ndarray, error: np.ndarray) -> list[int]:

@@ -17,14 +17,15 @@ from qinspect.task import Token
 class Wishes:
     """Layers that keep a scheme, what errors of layers count (1 where nothing is said), and layers that are tied.
 
-    `fused` ties what runtimes fuse besides; `relative` counts errors relative to each layer's own energy.
+    `fused` ties what runtimes fuse besides. Errors count relative to each layer's own energy, unless they are
+    `absolute`: then layers with large weights decide, although what follows a layer sees by which part it is off.
     """
 
     kept: Mapping[str, Scheme] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     ties: tuple[tuple[str, ...], ...] = ()
     fused: bool = False
-    relative: bool = False
+    absolute: bool = False
 
     def groups(self, names: Iterable[str]) -> list[tuple[str, ...]]:
         """All ties: those by hand, and of the other layers among `names` those that are fused."""
@@ -32,12 +33,16 @@ class Wishes:
         found = fused(names) if self.fused else []
         return [*self.ties, *(tie for tie in found if not by_hand.intersection(tie))]
 
+    def weight(self, name: str, signal: float) -> float:
+        """What the squared error of a layer counts, whose weights have the energy `signal`."""
+        return self.weights.get(name, 1.0) / (1.0 if self.absolute else signal or 1.0)
+
     def budget(self, points: Mapping[str, Sequence[SweepPoint]], rest: int) -> Budget:
         """The budget of these layers' points; `rest` are the bytes of all else. A kept scheme must have its point."""
         weights = dict(self.weights)
-        if self.relative:
-            for name, found in points.items():
-                weights[name] = weights.get(name, 1.0) / (found[0].signal or 1.0)
+        for name, found in points.items():
+            if found:
+                weights[name] = self.weight(name, found[0].signal)
         kept = (point for found in points.values() for point in found if self.kept.get(point.layer) == point.scheme)
         return Budget(
             points,

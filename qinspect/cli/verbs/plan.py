@@ -18,7 +18,7 @@ from qinspect.cli.sweeping import layers_of, point_cells, skipped_json, swept
 from qinspect.cli.verb import Verb, add_file, add_importance, add_json, add_layers, add_reference, add_sample
 from qinspect.errors import ExportError, FormatError, SchemeError, printable
 from qinspect.formats.checkpoint import TensorInfo
-from qinspect.planning.budget import Allocation, Limit
+from qinspect.planning.budget import POOR_DB, Allocation, Limit
 from qinspect.planning.compact import compact
 from qinspect.planning.llama_cpp import tensor_types
 from qinspect.planning.wishes import Wishes
@@ -44,7 +44,12 @@ class Plan(Verb):
         add_importance(parser)
         add_json(parser)
         limit = parser.add_mutually_exclusive_group(required=True)
-        limit.add_argument("--max-bytes", type=float, metavar="N", help="at most so many bytes for all tensors")
+        limit.add_argument(
+            "--max-bytes",
+            type=_nbytes,
+            metavar="N",
+            help="at most so many bytes for all tensors: 150000, 150kB, 256KiB",
+        )
         limit.add_argument("--bpw", type=float, metavar="X", help="at most so many bits a weight on the planned layers")
         limit.add_argument("--min-sqnr", type=float, metavar="DB", help="at least this SQNR over the planned layers")
         out = "the recipe to write, for `export --recipe`"
@@ -75,6 +80,11 @@ class Plan(Verb):
             _print(args, allocation, recipe)
             for line in types.lines() if args.llama_quantize else ():
                 print(line)
+        if allocation.poor:
+            report.remark(
+                f"{report.some_names(allocation.poor, 10)}: under {POOR_DB:g} dB, errors are over a third of the "
+                "weights there; allow more, or lock such layers"
+            )
         for name, reason in types.without if args.llama_quantize else ():
             report.remark(f"{name}: {reason}")
         return int(any(one.scheme is None for one in skipped))
@@ -88,8 +98,8 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tie-fused", action="store_true", help="so do q, k and v of a block, and gate and up")
     help = "the squared error of these layers counts so much; 1 for others"
     parser.add_argument("--weight", metavar="GLOB=X", help=help, **several)
-    help = "count errors relative to each layer's own energy, however large its weights are"
-    parser.add_argument("--relative", action="store_true", help=help)
+    help = "count squared errors as they are, not relative to each layer's own energy: layers of large weights decide"
+    parser.add_argument("--absolute", action="store_true", help=help)
     help = "print the recipe as arguments of llama-quantize, too"
     parser.add_argument("--llama-quantize", action="store_true", help=help)
 
@@ -106,7 +116,7 @@ def _wishes(args: argparse.Namespace, infos: Sequence[TensorInfo]) -> tuple[Wish
         weights |= dict.fromkeys(_like(args, infos, glob), _number(value, text))
     ties = tuple(tuple(_like(args, infos, glob)) for glob in args.tie)
     kept = {name: scheme for name, scheme in fixed.items() if scheme is not None}
-    return Wishes(kept, weights, ties, args.tie_fused, args.relative), set(fixed) - set(kept)
+    return Wishes(kept, weights, ties, args.tie_fused, args.absolute), set(fixed) - set(kept)
 
 
 def _schemes(wishes: Wishes, planned: Sequence[TensorInfo], grid: SweepGrid, info: TensorInfo) -> Sequence[Scheme]:
@@ -130,6 +140,13 @@ def _scheme_text(text: str, whole: str) -> Scheme:
         return scheme_flags.scheme_of_text(text)
     except SchemeError as error:
         raise SchemeError(f"--lock {whole}: {error.message}") from error
+
+
+def _nbytes(text: str) -> int:
+    found = fmt.read_nbytes(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 150000, 150kB, 256KiB or 1.5MB")
+    return found
 
 
 def _number(text: str, whole: str) -> float:
@@ -179,5 +196,9 @@ def _print(args: argparse.Namespace, allocation: Allocation, recipe: Recipe) -> 
         }
         rows.append(dict.fromkeys(rows[0], "") | total)
         print(report.table({title: [row[title] for row in rows] for title in rows[0]}, ("max error",)))
+    if not args.absolute and math.isfinite(allocation.weighted_sqnr_db):
+        print(
+            f"errors relative to each layer's energy: {fmt.decibels(allocation.weighted_sqnr_db)} over all layers alike"
+        )
     print(f"all tensors together: {allocation.nbytes:,} bytes")
     print(f"wrote {printable(str(args.output))}: {fmt.counted(len(recipe.rules), 'rule')}")

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from qinspect import figures as fmt
-from qinspect.errors import BudgetError
+from qinspect.errors import BudgetError, printable
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.allocation_model import AllocationModel
 from qinspect.gui.allocation_table import AllocationTable
@@ -30,7 +30,7 @@ from qinspect.gui.plain import PlainLabel
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.swept_view import SweptView
 from qinspect.gui.views.view import TAB
-from qinspect.planning.budget import Allocation, Budget, Limit
+from qinspect.planning.budget import POOR_DB, Allocation, Budget, Limit
 from qinspect.planning.compact import compact
 from qinspect.planning.wishes import Wishes
 from qinspect.quant.metrics import decibels
@@ -65,7 +65,7 @@ class BudgetView(SweptView):
         self.model = AllocationModel(self)
         self.table = AllocationTable(self.model, self)
         self.fuse = QCheckBox("Tie fused layers", self)
-        self.relative = QCheckBox("Relative errors", self)
+        self.absolute = QCheckBox("Absolute errors", self)
         self.tie = QPushButton("Tie", self)
         self.untie = QPushButton("Untie", self)
         self.take = QPushButton("Make it the recipe", self)
@@ -85,8 +85,9 @@ class BudgetView(SweptView):
         self.fuse.setToolTip(
             "q, k and v of a block, and gate and up, take the same scheme: runtimes make one product of them"
         )
-        self.relative.setToolTip(
-            "Errors count relative to the energy of their layer, so that small weights matter as much"
+        self.absolute.setToolTip(
+            "Squared errors count as they are, so that layers of large weights decide; otherwise each counts relative "
+            "to the energy of its layer"
         )
         self.tie.setToolTip("Let the selected layers take the same scheme")
         self.untie.setToolTip("Let the selected layers go their own ways again")
@@ -106,7 +107,7 @@ class BudgetView(SweptView):
         column.addWidget(self.limit)
         column.addWidget(self.trouble)
         column.addWidget(parts, 1)
-        column.addLayout(_row(self.tie, self.untie, self.fuse, self.relative, None, self.take))
+        column.addLayout(_row(self.tie, self.untie, self.fuse, self.absolute, None, self.take))
         self._lay_out(content)
 
     def attach(self, controller: Controller) -> None:
@@ -123,7 +124,7 @@ class BudgetView(SweptView):
         self.model.locked.connect(self._on_locked)
         self.model.weighed.connect(self._on_weighed)
         self.fuse.toggled.connect(lambda on: self._fix(replace(self.wishes, fused=on)))
-        self.relative.toggled.connect(lambda on: self._fix(replace(self.wishes, relative=on)))
+        self.absolute.toggled.connect(lambda on: self._fix(replace(self.wishes, absolute=on)))
         self.tie.clicked.connect(lambda: self._on_tie(together=True))
         self.untie.clicked.connect(lambda: self._on_tie(together=False))
         self.take.clicked.connect(self._on_take)
@@ -157,7 +158,7 @@ class BudgetView(SweptView):
 
     def _on_opened(self) -> None:
         """Other layers: what was fixed was fixed for those before."""
-        self.wishes = Wishes(fused=self.fuse.isChecked(), relative=self.relative.isChecked())
+        self.wishes = Wishes(fused=self.fuse.isChecked(), absolute=self.absolute.isChecked())
         self.budget = self.allocation = None
         self._infos = ()
         self._wish()
@@ -297,7 +298,7 @@ class BudgetView(SweptView):
             self.plot.show_limit(None if limit is None else limit.value, upright=self.limit.what != "sqnr")
             bits = self.plot.bits
             mark = None if plan is None else (plan.bpw if bits else float(plan.nbytes), plan.weighted_sqnr_db)
-            self.plot.show_marks(mark, None if self.wishes.weights or self.wishes.relative else self._now(bits=bits))
+            self.plot.show_marks(mark, self._now(bits=bits))
         said = "" if empty or plan is None else self._sentence_of(plan)
         self._summarise(said, () if plan is None else plan.points.values())
 
@@ -308,7 +309,7 @@ class BudgetView(SweptView):
         """Where the recipe is in the plot."""
         controller = self._controller
         assert controller is not None
-        now = self._present(controller.recipe.scheme_for)
+        now = self._present(controller.recipe.scheme_for, self.wishes.weight)
         if now is None or now.signal <= 0 or now.noise <= 0:
             return None
         x = now.bpw if bits else float(controller.session.total(controller.recipe).nbytes)
@@ -325,13 +326,17 @@ class BudgetView(SweptView):
         assert controller is not None
         planned = [info for info in self._infos if info.name in plan.points]
         changed = sum(plan.points[info.name].scheme != controller.recipe.scheme_for(info) for info in planned)
-        said = f"{fmt.decibels(plan.sqnr_db)} at {plan.bpw:.2f} bits a weight, {fmt.nbytes(plan.nbytes)} in all."
+        said = (
+            f"{fmt.decibels(plan.weighted_sqnr_db)} at {plan.bpw:.2f} bits a weight, {fmt.nbytes(plan.nbytes)} in all."
+        )
         failed = sum(info.name in controller.sweeps.errors for info in self._infos)
         missing = len(self._infos) - len(plan.points) - failed
         gain = None if missing or failed else self._gain()
         if gain is not None and gain >= 0.1:
             said += f" At the recipe's own size {gain:.1f} dB more than now are possible."
         said += f" {fmt.counted(changed, 'layer')} differ{'s' * (changed == 1)} from the recipe."
+        poor = plan.poor
+        said += f" {fmt.counted(len(poor), 'layer')} under {POOR_DB:g} dB: {printable(poor[0], 60)}." if poor else ""
         said += f" {fmt.counted(failed, 'layer')} cannot be measured." if failed else ""
         return f"{said} {fmt.counted(missing, 'layer')} not measured yet." if missing else said
 
@@ -341,7 +346,7 @@ class BudgetView(SweptView):
         if now is None or self.budget is None:
             return None
         try:
-            return self.budget.plan(Limit("bytes", now[0])).sqnr_db - now[1]
+            return self.budget.plan(Limit("bytes", now[0])).weighted_sqnr_db - now[1]
         except BudgetError:
             return None
 

@@ -170,21 +170,26 @@ class SweptView(View):
         errors = [known.get(info.name) for info in self._infos]
         return f"{errors[0]}" if all(errors) else ""
 
-    def _present(self, scheme_of: Callable[[TensorInfo], Scheme | None]) -> Present | None:
-        """What the layers come to now, if all of them are measured."""
+    def _present(
+        self,
+        scheme_of: Callable[[TensorInfo], Scheme | None],
+        weight: Callable[[str, float], float] = lambda name, signal: 1.0,
+    ) -> Present | None:
+        """What the layers come to now, if all of them are measured; `weight`: what the squares of one of them count."""
         assert self._controller is not None
         reports = self._controller.session.reports
-        found = []
+        found, weights = [], []
         for info in self._infos:
             report = reports.get((info.name, scheme_of(info)))
             if report is None or report.metrics is None or math.isnan(report.metrics.noise):
                 return None
             found.append(report.metrics)
+            weights.append(weight(info.name, report.metrics.signal))
         return Present(
             sum(one.nbytes for one in found),
             sum(info.size for info in self._infos),
-            sum(one.signal for one in found),
-            sum(one.noise for one in found),
+            sum(one.signal * counts for one, counts in zip(found, weights, strict=True)),
+            sum(one.noise * counts for one, counts in zip(found, weights, strict=True)),
             max((one.max_error for one in found), default=0.0),
         )
 

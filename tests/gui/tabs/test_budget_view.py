@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLineEdit
 from safetensors.numpy import save_file
 
 from qinspect.gui import theme as themes
-from qinspect.gui.allocation_model import BPW, LAYER, SCHEME, SIZE, TIE, WEIGHT
+from qinspect.gui.allocation_model import BPW, LAYER, SCHEME, SIZE, SQNR, TIE, WEIGHT
 from qinspect.planning.budget import Budget, Limit
 from qinspect.quant.sweep import SweepGrid, sweep
 from qinspect.recipe import Recipe
@@ -38,7 +38,12 @@ def budget_of(tensors, **more):
 
 @pytest.fixture
 def budget(tensors):
-    return budget_of(tensors)
+    return budget_of(tensors, weights=energies(tensors))
+
+
+def energies(tensors):
+    """What squared errors count where they are relative to the energy of their layer."""
+    return {name: 1 / float((tensors[name].astype(np.float64) ** 2).sum()) for name in LAYERS}
 
 
 def plan_of(view):
@@ -75,8 +80,11 @@ def test_it_begins_where_the_recipe_is(view, window, budget):
     assert view.allocation.nbytes == expected.nbytes <= whole(window)
     (x, y) = view.plot._now.data[0]["x"], view.plot._now.data[0]["y"]
     total = window.controller.session.total(window.controller.recipe)
-    assert (x, y) == pytest.approx((total.nbytes, total.sqnr_db))
-    gain = expected.sqnr_db - total.sqnr_db
+    reports = window.controller.session.reports
+    parts = [10 ** (-reports[name, BASE11].metrics.sqnr_db / 10) for name in LAYERS]
+    alike = -10 * math.log10(sum(parts) / len(parts))
+    assert (x, y) == pytest.approx((total.nbytes, alike))
+    gain = expected.weighted_sqnr_db - alike
     assert (
         f"At the recipe's own size {gain:.1f} dB more than now are possible"
         in window.tabs.currentWidget().sentence.text()
@@ -132,7 +140,9 @@ def test_other_limits(view, qtbot, budget, kind, settle, window):
     qtbot.keyClicks(view.limit.kind, {"bpw": "Bits", "sqnr": "SQNR"}[kind])
     view.limit.kind.activated.emit(view.limit.kind.currentIndex())
     assert view.limit.what == kind
-    assert view.allocation.points == before.points  # it begins where the plan was
+    if kind == "bpw":
+        assert view.allocation.points == before.points  # it begins where the plan was
+    assert view.allocation.weighted_sqnr_db >= before.weighted_sqnr_db - 1e-6
     number = view.limit.number
     number.setFocus()
     number.selectAll()
@@ -145,7 +155,7 @@ def test_other_limits(view, qtbot, budget, kind, settle, window):
     if kind == "bpw":
         assert view.allocation.bpw <= 5.25
     else:
-        assert view.allocation.sqnr_db >= 25 - 1e-6
+        assert view.allocation.weighted_sqnr_db >= 25 - 1e-6
 
 
 def test_a_limit_that_cannot_be_kept_says_which_can(view, qtbot, budget):
@@ -244,17 +254,24 @@ def test_what_errors_count_is_edited_in_the_table(view, window, qtbot, settle):
     assert view.allocation.points["h.0.mlp.weight"].noise < before
 
 
-def test_errors_relative_to_the_energy_of_their_layer(view, window, settle, budget, tensors):
-    view.relative.click()
+def test_errors_as_they_are(view, window, settle, budget, tensors):
+    view.absolute.click()
     settle(window)
-    weights = {name: 1 / float((tensors[name].astype(np.float64) ** 2).sum()) for name in LAYERS}
-    differs = False
+    absolute, differs = budget_of(tensors), False
     for at in range(100, 1000, 100):
         view.limit.slider.setValue(at)
-        expected = budget_of(tensors, weights=weights).plan(view.limit.limit)
+        expected = absolute.plan(view.limit.limit)
         assert plan_of(view) == {name: point.scheme for name, point in expected.points.items()}
         differs = differs or expected.points != budget.plan(view.limit.limit).points
     assert differs
+
+
+def test_layers_that_are_left_with_little_are_marked(view, window, settle):
+    view.limit.slider.setValue(0)
+    poor = [name for name, point in view.allocation.points.items() if point.sqnr_db < 9]
+    for name in LAYERS:
+        assert (cell(view, name, SQNR).data()[0] == "⚠") == (name in poor)
+    assert ("under 9 dB" in said(window)) == bool(poor)
 
 
 def test_a_row_selects_its_layer_and_back(view, window, qtbot, settle):
