@@ -166,18 +166,19 @@ def _weight(
     """The weight, if all parts go together."""
     rows, cols = matrix
     across = -(-cols // group)
-    if codes.shape[:2] != (rows, across):
+    if codes.shape != (rows, across, -(-group // digits_per_word(base))):
         return None
     single = all(part.size == 1 for part in params.values())
     sets, block = (1, (rows, cols)) if single else (rows * across, (1, group))
     if any(part.size not in (1, sets) for part in params.values()):
         return None
-    shape, turned = matrix, False
+    shape: tuple[int, ...] = matrix
+    turned = False
     for _ in range(3):
         if chain.follow("Transpose"):
             turned = True
-        elif (sides := _reshaped(chain)) is not None and math.prod(sides) == rows * cols:
-            shape = sides  # type: ignore[assignment]
+        elif (sides := _reshaped(chain)) is not None and (sides[0], math.prod(sides)) == (rows, rows * cols):
+            shape = tuple(sides)
         elif not chain.follow("Identity", "Cast"):
             break
     span = codes.source
@@ -205,4 +206,4 @@ def _reshaped(chain: _Chain) -> list[int] | None:
     if len(takers) != 1 or takers[0][0].op != "Reshape" or takers[0][1]:
         return None
     sides = stored_input(chain.graph, takers[0][0], 1)
-    return None if sides is None else chain.sizes("Reshape", 1, sides.size)
+    return None if sides is None or not sides.size else chain.sizes("Reshape", 1, sides.size)

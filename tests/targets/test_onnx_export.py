@@ -418,3 +418,18 @@ def test_a_model_of_operators_that_onnxruntime_lacks(tmp_path):
         plan = registry["onnx"]().plan(checkpoint, Recipe.of(BASE11))
         report = registry["onnx"]().write(checkpoint, plan, tmp_path / "out.onnx")
     assert "the whole model, as the original, needs operators that it lacks" in report.proof
+
+
+def test_digits_in_a_users_model_are_opened_as_the_weights_they_hold(tmp_path):
+    """Whatever takes them: products from either side, turned, convolved, gathered, shared."""
+    onnx.save(users_model(), tmp_path / "in.onnx")
+    export(tmp_path / "in.onnx", tmp_path / "out.onnx", Recipe.of(BASE11))
+    with open_checkpoint(tmp_path / "in.onnx") as source, open_checkpoint(tmp_path / "out.onnx") as written:
+        held = {info.metadata["initializer"].removesuffix("_quantized"): info for info in written.infos if info.qtype}
+        assert set(held) == NAMES
+        for info in source.infos:
+            if (packed := held.get(info.metadata["initializer"])) is not None:
+                assert packed.shape == info.shape
+                found = written.load(packed.name)
+                expected = decoded(np.asarray(source.load(info.name)), BASE11)
+                np.testing.assert_array_equal(found.scheme.dequantize(found), expected, err_msg=info.name)
