@@ -9,6 +9,7 @@ from typing import Any
 
 from qinspect import figures as fmt
 from qinspect import report
+from qinspect.analysis.sample import SAMPLE
 from qinspect.cli.checkpoints import named_like
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.planning.points import sweep_layers
@@ -32,7 +33,7 @@ def swept(
 ) -> tuple[list[SweepPoint], list[Skipped]]:
     """The points of all layers, with their fronts, and what was skipped; layers that failed are also told on stderr."""
     with report.progress("sweeping") as token:
-        found = list(sweep_layers(session, infos, schemes_for, sample=args.sample, token=token))
+        found = list(sweep_layers(session, infos, schemes_for, sample=SAMPLE if args.sample else None, token=token))
     skipped = [one for one in found if isinstance(one, Skipped)]
     for one in skipped:
         if one.scheme is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ from qinspect.task import Token
 if TYPE_CHECKING:
     from qinspect.gui.controller import Controller
 
-SAMPLED_ABOVE = 1 << 20
-"""Layers of more weights are first looked at by a sample of their rows."""
+SAMPLE = 1 << 17
+"""Layers of twice as many weights are first looked at by a sample of so many, in whole rows."""
 TELL_MS = 80
 """New points are told of at most so often."""
 GAUSSIAN = ""
@@ -34,16 +34,28 @@ RESUME_MS = 250
 
 @dataclass
 class Wish:
-    """Layers and schemes that someone wants points of, and what of it is still to be done: layer, only a sample."""
+    """Layers and schemes that someone wants points of, and what of it is still to be done: layer, only a sample.
+
+    If it is not `thorough`, what a sample has estimated stays so, save for the scheme that is `settled` of a layer.
+    """
 
     infos: tuple[TensorInfo, ...]
     grid: SweepGrid
+    thorough: bool = True
+    settled: Mapping[str, Scheme] = field(default_factory=dict)
     tasks: deque[tuple[TensorInfo, bool]] = field(default_factory=deque)
     total: int = 0
 
     def __post_init__(self) -> None:
-        self.tasks.extend((info, info.size > SAMPLED_ABOVE) for info in self.infos)
-        self.tasks.extend((info, False) for info in self.infos if info.size > SAMPLED_ABOVE)
+        large = [info for info in self.infos if info.size > 2 * SAMPLE]
+        self.tasks.extend((info, info in large) for info in self.infos)
+        self.tasks.extend((info, False) for info in large)
+        self.total = len(self.tasks)
+
+    def settle(self, chosen: Mapping[str, Scheme]) -> None:
+        """Have these points measured exactly."""
+        self.settled = chosen
+        self.tasks.extend((info, False) for info in self.infos if info.name in chosen)
         self.total = len(self.tasks)
 
 
@@ -81,14 +93,26 @@ class Sweeps(QObject):
 
     # Asking.
 
-    def want(self, owner: str, infos: Sequence[TensorInfo], grid: SweepGrid) -> None:
+    def want(self, owner: str, infos: Sequence[TensorInfo], grid: SweepGrid, *, thorough: bool = True) -> None:
         """Measure these layers under this grid, before what others want; the owner's last wish is void."""
         before = self._wishes.pop(owner, None)
-        if before is None or (before.infos, before.grid) != (tuple(infos), grid):
-            before = Wish(tuple(infos), grid)
+        if before is None or (before.infos, before.grid, before.thorough) != (tuple(infos), grid, thorough):
+            before = Wish(tuple(infos), grid, thorough)
         self._wishes = {owner: before, **self._wishes}
         self._stop_job()
         self._pump()
+
+    def settle(self, owner: str, chosen: Mapping[str, Scheme]) -> None:
+        """Have the points of these layers under these schemes measured exactly, for someone who wants the layers."""
+        wish = self._wishes.get(owner)
+        open_ = {name: scheme for name, scheme in chosen.items() if self._is_estimate(name, scheme)}
+        if wish is not None and not wish.tasks and open_:
+            wish.settle(open_)
+            self._pump()
+
+    def _is_estimate(self, name: str, scheme: Scheme) -> bool:
+        point = self._points.get(name, {}).get(scheme)
+        return point is not None and point.part < 1
 
     def drop(self, owner: str) -> None:
         """Nothing more for this owner; what there is stays."""
@@ -160,23 +184,30 @@ class Sweeps(QObject):
         for wish in self._wishes.values():
             while wish.tasks:
                 info, sample = wish.tasks[0]
-                missing = self._missing(info, wish.grid, sample)
+                missing = self._missing(info, wish, sample)
                 if missing:
                     self._start(wish, info, missing, sample)
                     return
                 wish.tasks.popleft()
         self.moved.emit()
 
-    def _missing(self, info: TensorInfo, grid: SweepGrid, sample: bool) -> list[Scheme]:
+    def _missing(self, info: TensorInfo, wish: Wish, sample: bool) -> list[Scheme]:
         """What is to be measured: all that is not known yet, or not exactly."""
         if info.name in self.errors:
             return []
-        open_ = [scheme for scheme in grid.schemes_for(info.shape) if (info.name, scheme) not in self._skipped]
+        open_ = [scheme for scheme in wish.grid.schemes_for(info.shape) if (info.name, scheme) not in self._skipped]
         points = self._points.get(info.name, {})
         known = {scheme: points.get(scheme) for scheme in open_}
         if sample:
             return [scheme for scheme, point in known.items() if point is None and scheme.layout(info.shape).local]
-        return [scheme for scheme, point in known.items() if point is None or point.part < 1]
+        settled = wish.settled.get(info.name)
+        if settled is not None and self._is_estimate(info.name, settled):
+            known.setdefault(settled, points[settled])  # kept from another grid
+        return [
+            scheme
+            for scheme, point in known.items()
+            if point is None or (point.part < 1 and (wish.thorough or scheme == settled))
+        ]
 
     def _start(self, wish: Wish, info: TensorInfo, schemes: list[Scheme], sample: bool) -> None:
         request = self._controller.session.request(info, None)
@@ -229,7 +260,7 @@ def _measuring(request: Request, schemes: list[Scheme], sample: bool, curves: li
         batch: list[Any] = []
         told = time.monotonic()
         good = False
-        for one in points_of(request, schemes, sample=sample, token=token):
+        for one in points_of(request, schemes, sample=SAMPLE if sample else None, token=token):
             batch.append(one)
             good = good or isinstance(one, SweepPoint)
             if time.monotonic() - told > TELL_MS / 1000:

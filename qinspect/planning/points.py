@@ -22,11 +22,11 @@ CURVE_LEVELS = (2, 3, 4, 5, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256)
 
 
 def points_of(
-    request: Request, schemes: Iterable[Scheme], *, sample: bool = False, token: Token | None = None
+    request: Request, schemes: Iterable[Scheme], *, sample: int | None = None, token: Token | None = None
 ) -> Iterator[SweepPoint | Skipped]:
     """The layer of `request` under each of `schemes`; of a packed one, against its reference or what it decodes to.
 
-    With `sample`, of about a million weights in whole rows. A layer that nothing can be made of is one `Skipped`.
+    With `sample`, of about so many weights in whole rows. A layer that nothing can be made of is one `Skipped`.
     """
     schemes, token = list(schemes), token or Token()
     name = request.info.name
@@ -40,11 +40,11 @@ def points_of(
         yield Skipped(name, None, str(error.within(path=request.checkpoint.path, tensor=name)))
 
 
-def _held(weights: Weights | None, sample: bool) -> np.ndarray:
+def _held(weights: Weights | None, sample: int | None) -> np.ndarray:
     """The weights in memory as float32: many schemes look at them, and reading or converting takes as long as that."""
     if weights is None:
         raise FormatError("this tensor holds no weights")
-    some = analysis.sample_rows(weights) if sample else np.asarray(weights)
+    some = np.asarray(weights) if sample is None else analysis.sample_rows(weights, sample)
     with np.errstate(over="ignore", invalid="ignore"):
         return some if some.dtype.kind not in "fV" else np.ascontiguousarray(some, np.float32)
 
@@ -52,7 +52,7 @@ def _held(weights: Weights | None, sample: bool) -> np.ndarray:
 def own_levels(request: Request, token: Token | None = None) -> dict[int, float]:
     """SQNR in dB of the best `CURVE_LEVELS` fixed levels for the layer's own weights, from a sample of its rows."""
     weights, _ = weights_of(replace(request, scheme=make_scheme("base11")), token)
-    some = _held(weights, sample=True)
+    some = _held(weights, 4 * SAMPLE)
     return own_curve(some[:: max(1, some.size // SAMPLE)], [n for n in CURVE_LEVELS if n <= OWN_LEVELS])
 
 
@@ -61,7 +61,7 @@ def sweep_layers(
     infos: Sequence[TensorInfo],
     schemes_for: Callable[[TensorInfo], Iterable[Scheme]],
     *,
-    sample: bool = False,
+    sample: int | None = None,
     token: Token | None = None,
 ) -> Iterator[SweepPoint | Skipped]:
     """The points of one layer after another."""

@@ -1,7 +1,7 @@
 """Sweeps in the background: estimates first, exact figures after; they give way, stop, and go on."""
 
 import pytest
-from planning_tabs import choose_grid, go_to, write_model
+from planning_tabs import choose_grid, frame_of, go_to, write_model
 
 from qinspect.quant.sweep import SweepGrid
 
@@ -35,6 +35,38 @@ def test_large_layers_are_estimated_first(window, settle, qtbot, tensors):
     exact = sweeps.points(info, schemes)
     assert [point.scheme for point in exact] == list(schemes)
     assert [point.noise for point in exact] == [pytest.approx(s.measure(tensors["big.weight"]).noise) for s in schemes]
+
+
+def test_of_many_layers_only_what_is_settled_is_exact(window, settle, tensors):
+    sweeps, infos = window.controller.sweeps, [info_of(window, name) for name in ("big.weight", "head.weight")]
+    sweeps.want("test", infos, GRID, thorough=False)
+    settle(window)
+    points = {info.name: sweeps.points(info, GRID.schemes_for(info.shape)) for info in infos}
+    assert all(0 < point.part < 0.2 for point in points["big.weight"])
+    assert all(point.part == 1 for point in points["head.weight"])  # small
+    for estimate in points["big.weight"]:
+        exact = estimate.scheme.measure(tensors["big.weight"])
+        assert estimate.sqnr_db == pytest.approx(exact.sqnr_db, abs=0.2)
+        assert estimate.nbytes == exact.nbytes
+    chosen = points["big.weight"][1].scheme
+    sweeps.settle("test", {"big.weight": chosen, "head.weight": chosen})
+    settle(window)
+    parts = {point.scheme: point.part for point in sweeps.points(infos[0], GRID.schemes_for(infos[0].shape))}
+    assert [scheme for scheme, part in parts.items() if part == 1] == [chosen]
+
+
+def test_what_the_plan_takes_is_exact_once_the_limit_rests(window, settle, qtbot, tensors):
+    view = frame_of(window, "budget").view
+    choose_grid(view, qtbot, ["base11", "symmetric"], "32, 64", "3, 4")
+    go_to(window, "budget")
+    qtbot.waitUntil(
+        lambda: view.allocation is not None and view.allocation.points["big.weight"].part == 1, timeout=30_000
+    )
+    point = view.allocation.points["big.weight"]
+    assert point.noise == pytest.approx(point.scheme.measure(tensors["big.weight"]).noise)
+    known = window.controller.sweeps.known([info_of(window, "big.weight")])["big.weight"]
+    assert any(other.part < 1 for other in known.values())
+    settle(window)
 
 
 def test_a_preview_goes_first_and_the_sweep_goes_on_where_it_was(window, settle, qtbot):

@@ -41,6 +41,8 @@ from qinspect.task import Token
 MEASURING = "Measuring the layers under the schemes above…"
 REBUILD_MS = 400
 """While points come in, the budget is made of them at most so often."""
+REST_MS = 300
+"""A limit that has not moved for so long rests."""
 COLUMNS = (
     Column("layer", "Layer"), Column("scheme", "Takes"), Column("bpw", "Bits per weight", ".3f"),
     Column("sqnr_db", "SQNR, dB", ".2f"), Column("nbytes", "Bytes", "d"),
@@ -71,6 +73,7 @@ class BudgetView(SweptView):
         self.take = QPushButton("Make it the recipe", self)
         self.trouble = PlainLabel(self)
         self._later = QTimer(self)
+        self._rest = QTimer(self)
         self._build()
         self.setFocusProxy(self.limit.slider)
 
@@ -80,6 +83,9 @@ class BudgetView(SweptView):
         self._later.setSingleShot(True)
         self._later.setInterval(REBUILD_MS)
         self._later.timeout.connect(self._rebuild)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._settle)
         self.plot.setAccessibleName("What the model can be")
         self.plot.setMinimumHeight(140)
         self.fuse.setToolTip(
@@ -155,6 +161,7 @@ class BudgetView(SweptView):
         """What there is stays for the next time."""
         super().hideEvent(event)
         self._later.stop()
+        self._rest.stop()
 
     def _on_opened(self) -> None:
         """Other layers: what was fixed was fixed for those before."""
@@ -246,7 +253,14 @@ class BudgetView(SweptView):
             self.allocation, self._trouble = self.budget.plan(limit), ""
         except BudgetError as error:
             self.allocation, self._trouble = None, _sentence(error)
+        self._rest.start()
         self._show()
+
+    def _settle(self) -> None:
+        """What layers take once the limit rests is measured exactly; then the plan is made once more."""
+        if self._controller is not None and self.allocation is not None:
+            points = self.allocation.points
+            self._controller.sweeps.settle(self.name, {name: point.scheme for name, point in points.items()})
 
     # What is fixed.
 

@@ -94,6 +94,10 @@ class SweptView(View):
     def _wanted(self) -> tuple[TensorInfo, ...]:
         """The layers whose points are wanted now."""
 
+    def _is_thorough(self) -> bool:
+        """Whether all points are to be exact in the end; of many layers that takes long, and few of them count."""
+        return len(self._infos) == 1
+
     @abstractmethod
     def _take_up(self, *, changed: bool) -> None:
         """What is wanted stands in `_infos`, and may be other layers than before: show what is known of them."""
@@ -135,7 +139,7 @@ class SweptView(View):
         before, self._infos = self._infos, self._wanted()
         self._trouble = ""
         if self._infos:
-            controller.sweeps.want(self.name, self._infos, self.bar.grid)
+            controller.sweeps.want(self.name, self._infos, self.bar.grid, thorough=self._is_thorough())
         else:
             controller.sweeps.drop(self.name)
         self._take_up(changed=self._infos != before)
