@@ -8,9 +8,9 @@ and medians of the rounds are compared.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,10 +23,15 @@ import numpy as np
 import torch
 
 from benchmarks import plain
+from benchmarks.libraries import against_libraries
 from benchmarks.page import Both, processor, write
+from benchmarks.timing import medians_ms
+from qinspect.planning.budget import Budget, Limit
+from qinspect.quant.distribution import distribution
+from qinspect.quant.metrics import decibels
 from qinspect.quant.scheme import Scheme, make_scheme
+from qinspect.quant.sweep import SweepPoint
 
-ROUNDS = 9
 SHAPES = ((4096, 4096), (4096, 14336))
 PLAIN_ROWS = 2048
 """The plain recipe holds eleven times the weights at once: so many rows are timed, which no cache holds either."""
@@ -52,18 +57,6 @@ print(time.perf_counter() - start)
 """
 
 
-def medians_ms(*work: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
-    """Median time of each call, timed in turns after one warm-up."""
-    times: list[list[float]] = [[] for _ in work]
-    for number in range(rounds + 1):
-        for call, found in zip(work, times, strict=True):
-            start = time.perf_counter()
-            call()
-            if number:
-                found.append(time.perf_counter() - start)
-    return [1e3 * statistics.median(found) for found in times]
-
-
 def against_copy(shape: tuple[int, int]) -> None:
     """Every kind of scheme against a memory copy, base-11 against the plain recipe too."""
     w = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
@@ -75,6 +68,7 @@ def against_copy(shape: tuple[int, int]) -> None:
         make_scheme("base11"),
         make_scheme("symmetric", bits=8, granularity="group", group_size=32),
         make_scheme("symmetric", bits=4, granularity="group", group_size=32),
+        make_scheme("asymmetric", bits=8, granularity="group", group_size=32),
         make_scheme("asymmetric", bits=4, granularity="group", group_size=32),
         make_scheme("symmetric", granularity="channel"),
     ]
@@ -120,19 +114,56 @@ def against_gguf(shape: tuple[int, int]) -> None:
 
 
 def memory(shape: tuple[int, int]) -> None:
-    """Peak extra memory of numpy arrays, beside what the result itself takes."""
+    """Peak extra memory of numpy arrays, the result included, and whether it is within what is aimed at."""
     w = np.ones(shape, np.float32)
     out = np.empty_like(w)
     scheme = make_scheme("base11")
     q = scheme.quantize(w)
-    print("\n| work | peak extra memory | packed size |")
-    print("|---|---|---|")
+    bound = 1.2 * q.nbytes + 64e6
+    print("\n| work | peak extra memory | packed size | 1.2 × packed + 64 MB |")
+    print("|---|---|---|---|")
     for title, call in _jobs(scheme, w, q, out):
         tracemalloc.start()
         call()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        print(f"| {title} | {peak / 1e6:.1f} MB | {q.nbytes / 1e6:.1f} MB |")
+        kept = "kept" if peak < bound else "exceeded"
+        print(f"| {title} | {peak / 1e6:.1f} MB | {q.nbytes / 1e6:.1f} MB | {bound / 1e6:.1f} MB: {kept} |")
+
+
+def answers(shape: tuple[int, int]) -> None:
+    """What is asked of a layer that has been read once, and of a plan that has been made."""
+    w = 0.02 * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    known, edges = distribution(w), np.linspace(-0.1, 0.1, 4097)
+    points = _points(layers=300, each=60)
+    budget = Budget(points)
+    sizes = itertools.cycle(np.linspace(*budget.front.nbytes[[0, -1]], 50).tolist())
+    jobs: dict[str, Callable[[], object]] = {
+        "a histogram of 4096 bins": lambda: known.histogram(edges),
+        "five percentiles": lambda: known.percentile([0.1, 1, 50, 99, 99.9]),
+        "the share that a range clips": lambda: known.clipped(-0.05, 0.05),
+        "300 layers × 60 points taken in": lambda: Budget(points),
+        "a limit for all of these": lambda: budget.plan(Limit("bytes", next(sizes))),
+    }
+    print("\n| answer | ms | aim |\n|---|---|---|")
+    print(
+        f"| (one pass over {shape[0]} × {shape[1]} before) | {medians_ms(lambda: distribution(w), rounds=3)[0]:.0f} | |"
+    )
+    for (title, job), aim in zip(jobs.items(), (5, 5, 5, 100, 100), strict=True):
+        print(f"| {title} | {medians_ms(job, rounds=9)[0]:.2f} | {aim} |")
+
+
+def _points(layers: int, each: int) -> dict[str, list[SweepPoint]]:
+    """Sweeps as of layers of some millions of weights: 6 dB a bit, more or less."""
+    rng, scheme = np.random.default_rng(0), make_scheme("base11")
+
+    def point(layer: str, size: int, bpw: float) -> SweepPoint:
+        noise = size * 4.0 ** (-bpw + rng.normal(0, 0.2))
+        figures = bpw, decibels(size, noise), 0.0, 0.0, int(size * bpw / 8), float(size), noise
+        return SweepPoint(layer, scheme, *figures)
+
+    sizes = {f"{layer}": int(rng.integers(1 << 20, 1 << 24)) for layer in range(layers)}
+    return {name: [point(name, n, bpw) for bpw in rng.uniform(2, 9, each)] for name, n in sizes.items()}
 
 
 def _jobs(scheme: Scheme, w: np.ndarray, q: object, out: np.ndarray) -> tuple[tuple[str, Callable[[], object]], ...]:
@@ -144,16 +175,19 @@ def _jobs(scheme: Scheme, w: np.ndarray, q: object, out: np.ndarray) -> tuple[tu
 
 
 def first_call() -> None:
-    """The first measure, quantize and decode of a process: right after installing, and from the compiler's cache."""
-    print("\n| first call of a process | s |")
+    """Kernels that are compiled after installing, and the first measure, quantize and decode of a process later."""
+    print("\n| compiler | s |")
     print("|---|---|")
     with tempfile.TemporaryDirectory() as cache:
-        for title in ("after installing: kernels are compiled", "later: kernels come from the cache"):
+        titles = "all kernels, after installing or in the background of the window", "first call of a process later"
+        for title, command in zip(titles, (["-m", "qinspect.warm_up"], ["-c", FIRST_CALL]), strict=True):
+            start = time.perf_counter()
             done = subprocess.run(
-                [sys.executable, "-c", FIRST_CALL],
+                [sys.executable, *command],
                 env={**os.environ, "NUMBA_CACHE_DIR": cache}, capture_output=True, text=True, check=True,
             )  # fmt: skip
-            print(f"| {title} | {float(done.stdout):.2f} |")
+            spent = float(done.stdout) if command[0] == "-c" else time.perf_counter() - start
+            print(f"| {title} | {spent:.2f} |")
 
 
 if __name__ == "__main__":
@@ -162,6 +196,8 @@ if __name__ == "__main__":
         for each in SHAPES:
             against_copy(each)
         against_gguf(SHAPES[0])
+        against_libraries(SHAPES[0])
         memory(SHAPES[1])
+        answers(SHAPES[1])
         first_call()
     write(told.getvalue())

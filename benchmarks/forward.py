@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks import plain
-from benchmarks.core import medians_ms
+from benchmarks.timing import medians_ms
 from qinspect.nn import QuantizedLinear
 from qinspect.quant.scheme import make_scheme
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.core import medians_ms
 from benchmarks.page import Both, processor, write
+from benchmarks.timing import medians_ms
 from qinspect.quant.scheme import make_scheme
 
 RUNS = 3
