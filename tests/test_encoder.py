@@ -84,7 +84,7 @@ def test_export_verify_and_unpack(encoder, tmp_path, target):
         assert report.nbytes == plan.nbytes == out.stat().st_size
         assert max(row.max_difference for row in report.rows) == 0
         with open_checkpoint(out) as packed:
-            assert verify(packed, source) == []
+            assert verify(packed, source).mismatches == ()
             assert isinstance(packed.load(WORST), QTensor)
             unpack(packed, tmp_path / "unpacked.safetensors")
     original, unpacked = load_file(encoder), load_file(tmp_path / "unpacked.safetensors")

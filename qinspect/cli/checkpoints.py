@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from qinspect import figures as fmt
 from qinspect import report, scheme_flags
-from qinspect.errors import FormatError
+from qinspect.errors import FormatError, printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
 from qinspect.importance import Importance
@@ -21,7 +22,8 @@ from qinspect.session import LayerReport, Request, Session, measure_all
 from qinspect.targets.choice import stored_scheme
 from qinspect.targets.target import Plan, Report
 from qinspect.targets.target import registry as targets
-from qinspect.targets.verify import verify
+from qinspect.targets.verify import NO_RULES, verify
+from qinspect.targets.verify_decoded import Decoded
 
 
 def open_file(args: argparse.Namespace) -> Checkpoint:
@@ -117,14 +119,41 @@ def write(
         return plan, target.write(checkpoint, plan, out, token.part(0.1, 1))
 
 
-def verified(packed: Checkpoint, against: Checkpoint, importance: str | None = None) -> int:
+def verified(packed: Checkpoint, against: Checkpoint, importance: str | None = None, recipe: Recipe = NO_RULES) -> int:
     """Compare a packed checkpoint with what it was made from, say what differs, and return the exit code."""
-    stored = ((info, stored_scheme(packed, info)) for info in packed.infos)
-    vectors = importance_for(importance, against, [(info, scheme) for info, scheme in stored if scheme is not None])
+    stored = [(info, stored_scheme(packed, info)) for info in packed.infos]
+    schemes = [(info, recipe.scheme_for(info) if held is None or held.decode_only else held) for info, held in stored]
+    vectors = importance_for(importance, against, [(info, scheme) for info, scheme in schemes if scheme is not None])
     with report.progress("verifying") as token:
-        mismatches = verify(packed, against, token, importance=vectors)
-    for mismatch in mismatches:
-        report.complain(f"{mismatch.name}: {mismatch.text}")
-    if not mismatches:
-        print(f"{fmt.counted(len(packed.infos), 'tensor')}: every code, parameter and other value matches")
-    return int(bool(mismatches))
+        found = verify(packed, against, token, importance=vectors, recipe=recipe)
+    by_text: dict[str, list[str]] = defaultdict(list)
+    for mismatch in found.mismatches:
+        by_text[mismatch.text].append(mismatch.name)
+    path = printable(str(packed.path))
+    for text, names in by_text.items():
+        report.complain(f"{path}: {report.some_names(names, 5)}: {text}")
+    _print_decoded(found.decoded)
+    count = fmt.counted(len(packed.infos), "tensor")
+    if found.mismatches:
+        wrong = {mismatch.name for mismatch in found.mismatches}
+        right = sum(info.name not in wrong for info in packed.infos)
+        report.complain(f"{path}: {right} of {count} match {printable(str(against.path))}")
+    elif found.decoded:
+        print(f"{count} match, {len(found.decoded)} of them as they decode: codes of that form are not made here")
+    else:
+        print(f"{count}: every code, parameter and other value matches")
+    return int(bool(found.mismatches))
+
+
+def _print_decoded(decoded: Sequence[Decoded]) -> None:
+    """Which tensors were compared as they decode, and with what."""
+    by_scheme: dict[Scheme, list[Decoded]] = defaultdict(list)
+    for one in decoded:
+        by_scheme[one.scheme].append(one)
+    for scheme, ones in by_scheme.items():
+        most = max(one.difference for one in ones)
+        apart = f"up to {most:.3g} from" if most else "exactly"
+        names = report.some_names([one.name for one in ones], 5)
+        print(
+            report.wrapped(f"{names}: decoded weights are {apart} what {scheme.label} makes of the originals", "", "  ")
+        )

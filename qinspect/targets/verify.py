@@ -1,4 +1,7 @@
-"""Verification: the originals quantized once more, and every stored code and parameter compared."""
+"""Verification: the originals quantized once more, and every stored code and parameter compared.
+
+What is stored in a form that can be read and not made is compared as it decodes (`verify_decoded`).
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,31 @@ from types import MappingProxyType
 
 import numpy as np
 
-from qinspect.errors import FormatError, QInspectError
-from qinspect.formats.checkpoint import Checkpoint
-from qinspect.quant.scheme import QTensor
+from qinspect.errors import FormatError, QInspectError, printable
+from qinspect.formats.checkpoint import Checkpoint, TensorInfo
+from qinspect.quant.lazy import Weights
+from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.quant.schemes.base_n import BaseN
+from qinspect.recipe import Recipe
 from qinspect.targets.choice import same_scheme
 from qinspect.targets.read_back import Content, crc32, describe
+from qinspect.targets.verify_decoded import Decoded, compared_decoded, equivalent
 from qinspect.task import Token
 
 TIE = 1e-4
 """Of a step: a weight this near to the boundary of two base-N levels may have either code (others round so)."""
+
+
+NO_RULES = Recipe(())
+
+_NOTHING_PACKED = (
+    "nothing in this file is packed, so there is nothing to verify: name the packed file first and its originals with "
+    "--against, or say with --scheme or --recipe what decoded weights were made with"
+)
+_UNKNOWN = (
+    "is stored as {}, which can be read and not made, and no scheme that was tried makes the same weights of the "
+    "original; say with --scheme or --recipe what it was made with, or let `qinspect compare` say how far it is from it"
+)
 
 
 @dataclass(frozen=True)
@@ -29,31 +47,120 @@ class Mismatch:
     text: str
 
 
+@dataclass(frozen=True)
+class Verification:
+    """What does not match, and what was compared as it decodes."""
+
+    mismatches: tuple[Mismatch, ...]
+    decoded: tuple[Decoded, ...] = ()
+
+
 def verify(
     packed: Checkpoint,
     against: Checkpoint,
     token: Token | None = None,
     *,
     importance: Mapping[str, np.ndarray] = MappingProxyType({}),
-) -> list[Mismatch]:
-    """Where `packed` is not what its own schemes make of `against`; nothing if it is.
+    recipe: Recipe = NO_RULES,
+) -> Verification:
+    """Where `packed` is not what its own schemes make of `against`; without mismatches if it is.
 
-    `importance` is what the errors of input channels of some tensors counted when these were packed. What is not packed
-    is compared byte by byte. Raises SchemeError where an original cannot be quantized.
+    `importance` is what the errors of input channels of some tensors counted when these were packed. `recipe` says the
+    schemes of tensors that do not tell theirs: other programs' layers, and decoded weights. What is not packed is
+    compared byte by byte. Raises FormatError where there is nothing to verify, SchemeError where an original cannot be
+    quantized.
     """
-    token = token or Token()
-    originals = {info.name for info in against.infos}
-    stored = {info.name for info in packed.infos}
-    found = [*_damaged(packed, token.part(0, 0.1))]
-    found += [Mismatch(info.name, "is not in the packed file") for info in against.infos if info.name not in stored]
-    for number, info in enumerate(packed.infos):
-        step = token.part(0.1 + 0.9 * number / len(packed.infos), 0.1 + 0.9 * (number + 1) / len(packed.infos))
-        if info.name not in originals:
-            found.append(Mismatch(info.name, "is not among the originals"))
-        elif text := _compared(packed, against, info.name, importance.get(info.name), step):
-            found.append(Mismatch(info.name, text))
-        step.check(1.0)
-    return found
+    if not any(info.qtype or recipe.scheme_for(info) for info in packed.infos):
+        raise FormatError(_NOTHING_PACKED, path=packed.path)
+    if not {info.name for info in packed.infos} & {info.name for info in against.infos}:
+        text = f"no tensor has a name that is in {printable(str(against.path))}: choose the checkpoint it was made from"
+        raise FormatError(text, path=packed.path)
+    return _Comparison(packed, against, importance, recipe).run(token or Token())
+
+
+class _Comparison:
+    """One run of `verify`, and what it has learned about the schemes of layers that do not tell theirs."""
+
+    def __init__(
+        self, packed: Checkpoint, against: Checkpoint, importance: Mapping[str, np.ndarray], recipe: Recipe
+    ) -> None:
+        self.packed = packed
+        self.against = against
+        self.importance = importance
+        self.recipe = recipe
+        self.decoded: list[Decoded] = []
+        self.schemes: dict[str, Scheme | None] = {}
+        """What was found to make layers of each label; None where nothing was."""
+
+    def run(self, token: Token) -> Verification:
+        """Every tensor of both files."""
+        infos = self.packed.infos
+        originals, stored = ({info.name for info in side.infos} for side in (self.against, self.packed))
+        found = [*_damaged(self.packed, token.part(0, 0.1))]
+        found += [Mismatch(i.name, "is not in the packed file") for i in self.against.infos if i.name not in stored]
+        for number, info in enumerate(infos):
+            step = token.part(0.1 + 0.9 * number / len(infos), 0.1 + 0.9 * (number + 1) / len(infos))
+            if info.name not in originals:
+                found.append(Mismatch(info.name, "is not among the originals"))
+            elif text := self._compared(info, step):
+                found.append(Mismatch(info.name, text))
+            step.check(1.0)
+        return Verification(tuple(found), tuple(self.decoded))
+
+    def _compared(self, info: TensorInfo, token: Token) -> str:
+        """How a tensor differs from its original, in words; empty if it does not."""
+        try:
+            stored = self.packed.load(info.name)
+        except FormatError as error:
+            return error.message
+        original = self.against.load(info.name)
+        if stored.shape != original.shape:
+            return f"has shape {list(stored.shape)}, the original {list(original.shape)}"
+        try:
+            return self._differs(info, stored, original, token)
+        except QInspectError as error:
+            raise error.within(path=self.against.path, tensor=info.name) from None
+
+    def _differs(self, info: TensorInfo, stored: Content, original: Content, token: Token) -> str:
+        scheme = self.recipe.scheme_for(info)
+        if isinstance(stored, QTensor):
+            if not stored.scheme.decode_only:
+                return _compared_packed(stored, original, self.importance.get(info.name), token)
+            if isinstance(original, QTensor) and original.scheme == stored.scheme:
+                return _differences(stored, original, None)
+            return self._decodes(info, stored, original, scheme, token)
+        if scheme is not None:
+            return self._decodes(info, stored, original, scheme, token)
+        if isinstance(original, QTensor):
+            return f"is {describe(stored)}, the original {describe(original)}"
+        if stored.dtype != original.dtype:
+            same = self.packed.format != self.against.format and _same_values(stored, original)
+            return "" if same else f"is {describe(stored)}, the original {describe(original)}"
+        return "" if crc32([stored], token) == crc32([original], token) else "holds other bytes than the original"
+
+    def _decodes(
+        self, info: TensorInfo, stored: Content, original: Content, scheme: Scheme | None, token: Token
+    ) -> str:
+        """How a tensor decodes to other weights than a scheme makes of the original."""
+        weights = _weights(original, token)
+        held = stored if isinstance(stored, QTensor) else np.asarray(stored)
+        if scheme is not None:
+            found = compared_decoded(info.name, held, weights, scheme, self.importance.get(info.name), token)
+        else:
+            assert isinstance(held, QTensor)
+            label = held.scheme.label
+            if self.schemes.get(label, held) is None:
+                return _UNKNOWN.format(label)
+            best = equivalent(info.name, held, weights, self.schemes.get(label), token)
+            self.schemes[label] = best.scheme if best else None
+            if best is None:
+                return _UNKNOWN.format(label)
+            found = best
+        if found.wrong:
+            by = f"{found.scheme.label} makes of the original"
+            return f"{found.wrong} of {found.size} weights decode to others than {by}, by up to {found.difference:.3g}"
+        self.decoded.append(found)
+        return ""
 
 
 def _damaged(packed: Checkpoint, token: Token) -> list[Mismatch]:
@@ -65,32 +172,23 @@ def _damaged(packed: Checkpoint, token: Token) -> list[Mismatch]:
     return found
 
 
-def _compared(packed: Checkpoint, against: Checkpoint, name: str, importance: np.ndarray | None, token: Token) -> str:
-    """How a tensor differs from its original, in words; empty if it does not."""
-    try:
-        stored = packed.load(name)
-    except FormatError as error:
-        return error.message
-    original = against.load(name)
-    if stored.shape != original.shape:
-        return f"has shape {list(stored.shape)}, the original {list(original.shape)}"
-    try:
-        if isinstance(stored, QTensor):
-            return _compared_packed(stored, original, importance, token)
-        if isinstance(original, QTensor) or describe(stored) != describe(original):
-            return f"is {describe(stored)}, the original {describe(original)}"
-        return "" if crc32([stored], token) == crc32([original], token) else "holds other bytes than the original"
-    except QInspectError as error:
-        raise error.within(path=against.path, tensor=name) from None
+def _same_values(a: Weights, b: Weights) -> bool:
+    """Whether tensors of two types hold the same numbers: other containers may hold half precision in single."""
+    return bool(np.array_equal(np.asarray(a).astype(np.float64), np.asarray(b).astype(np.float64), equal_nan=True))
+
+
+def _weights(original: Content, token: Token) -> np.ndarray:
+    """The original as numbers."""
+    if isinstance(original, QTensor):
+        return original.scheme.dequantize(original, token=token)
+    return np.asarray(original)
 
 
 def _compared_packed(stored: QTensor, original: Content, importance: np.ndarray | None, token: Token) -> str:
     scheme = stored.scheme
     if isinstance(original, QTensor) and same_scheme(original.scheme, scheme):
         return _differences(stored, original, None)
-    weights = (
-        original.scheme.dequantize(original, token=token) if isinstance(original, QTensor) else np.asarray(original)
-    )
+    weights = _weights(original, token)
     return _differences(stored, scheme.quantize(weights, importance=importance, token=token), weights)
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import ClassVar
 
-from qinspect.cli.checkpoints import open_file, verified
-from qinspect.cli.verb import Verb, add_importance, add_stored_group_size
+from qinspect import scheme_flags
+from qinspect.cli.checkpoints import open_file, recipe_for, verified
+from qinspect.cli.verb import Verb, add_importance, add_recipe
+from qinspect.formats.align import align
+from qinspect.formats.checkpoint import Checkpoint
 from qinspect.formats.open import open_checkpoint
+from qinspect.recipe import Recipe
+from qinspect.targets.verify import NO_RULES
 
 
 class Verify(Verb):
@@ -20,12 +25,18 @@ class Verify(Verb):
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """PACKED and what it was made from."""
         parser.add_argument("file", metavar="PACKED", help="a packed checkpoint")
-        add_stored_group_size(parser)
         help = "the checkpoint that PACKED was made from"
         parser.add_argument("--against", metavar="FILE", required=True, help=help)
+        scheme_flags.add(parser)
+        add_recipe(parser)
         add_importance(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """1 if anything differs."""
-        with open_file(args) as packed, open_checkpoint(args.against) as against:
-            return verified(packed, against, args.importance)
+        with open_file(args) as packed, align(open_checkpoint(args.against), packed) as against:
+            return verified(packed, against, args.importance, _recipe(args, packed))
+
+
+def _recipe(args: argparse.Namespace, packed: Checkpoint) -> Recipe:
+    """The schemes of tensors that do not tell theirs, as far as somebody names them."""
+    return recipe_for(args, packed) if args.named or args.recipe else NO_RULES
