@@ -92,6 +92,11 @@ class Recipe:
         """The scheme of all layers that have no rule of their own."""
         return next((rule.scheme for rule in reversed(self.rules) if rule.match == ALL), None)
 
+    def idle(self, infos: Iterable[TensorInfo]) -> list[tuple[int, Rule]]:
+        """The rules that apply to none of `infos`, with their numbers from 1."""
+        infos = list(infos)
+        return [(n, rule) for n, rule in enumerate(self.rules, 1) if not any(rule.applies(info) for info in infos)]
+
     def put(self, matches: Iterable[str], scheme: Scheme | None, infos: Iterable[TensorInfo]) -> Recipe:
         """With rules for `matches` on top. Rules that decided on some of `infos` and now on none go, but the base."""
         infos = list(infos)

@@ -69,7 +69,15 @@ def recipe_for(args: argparse.Namespace, checkpoint: Checkpoint) -> Recipe:
     if args.recipe is None:
         return Recipe.of(scheme_for(args, checkpoint))
     rest = Recipe.of(args.scheme).rules if args.named else ()
-    return Recipe((*Recipe.load(args.recipe).rules, *rest))
+    return Recipe((*load_recipe(args.recipe, checkpoint).rules, *rest))
+
+
+def load_recipe(path: str, checkpoint: Checkpoint) -> Recipe:
+    """A recipe file for a checkpoint; rules that match nothing in it are named."""
+    recipe = Recipe.load(path)
+    for number, rule in recipe.idle(checkpoint.infos):
+        report.remark(f"{path}: rule {number} ({rule.match}) matches no tensor of {checkpoint.path}")
+    return recipe
 
 
 def named_like(infos: Sequence[TensorInfo], args: argparse.Namespace) -> list[TensorInfo]:

@@ -20,6 +20,10 @@ _UNREAD = {
         b"\x89HDF\r\n\x1a\n": f"an HDF5 file (Keras .h5); {_KERAS}",
         b"\x93NUMPY": "a version of the .npy format that is too new; save it with numpy.save",
         b"7767517": "an ncnn model; open the ONNX or torch file that it was made from",
+        b"QINS": (
+            "this program's export for microcontrollers, which devices read: main_test.c beside it is its self-test; "
+            "open the checkpoint that it was made from"
+        ),
         b"RKNN": "a model compiled for Rockchip devices; open the ONNX file that it was made from",
         b"ptrt": "a TensorRT engine; open the ONNX file that it was made from",
         b"ftrt": "a TensorRT engine; open the ONNX file that it was made from",
@@ -76,10 +80,11 @@ _FOREIGN = {
     b"%PDF": "this is a PDF document, not a checkpoint",
     b"\x89PNG": "this is a picture (PNG), not a checkpoint",
     b"\xff\xd8\xff": "this is a picture (JPEG), not a checkpoint",
-    b"<!DOCTYPE": "this is a web page, not a checkpoint: the download went wrong",
-    b"<html": "this is a web page, not a checkpoint: the download went wrong",
 }
 
+_TEXT = 64
+"""Bytes by which a text is known."""
+_PAGES = (b"<!doctype", b"<html")
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 
 
@@ -96,9 +101,24 @@ def foreign(path: Path, head: bytes) -> QInspectError | None:
     for magic, sentence in _FOREIGN.items():
         if head.startswith(magic):
             return FormatError(sentence, path=path)
+    if head.lstrip().lower().startswith(_PAGES):
+        return FormatError("this is a web page, not a checkpoint: the download went wrong", path=path)
     if head.startswith(_PICKLES):
         return UnsupportedError("this is a Python pickle, not a torch file; save it with torch.save", path=path)
     return None
+
+
+def text(path: Path, head: bytes) -> QInspectError | None:
+    """What to say of a file that begins with characters that people write; None of any other."""
+    try:
+        # The last character may be cut in half.
+        found = head.decode() if len(head) < _TEXT else head[:_TEXT].decode(errors="ignore")
+    except UnicodeDecodeError:
+        return None
+    if not found.strip() or not all(char.isprintable() or char in "\t\n\r\f" for char in found):
+        return None
+    begin = printable(found.strip(), 40)
+    return FormatError(f"this is a text file, not a checkpoint; it begins with: {begin}", path=path)
 
 
 def foreign_folder(path: Path, names: Iterable[str]) -> QInspectError:
@@ -113,14 +133,6 @@ def unknown(path: Path, head: bytes) -> QInspectError:
     """What to say of a file of which nothing is known but its name and how it begins."""
     if kind := _NAMED.get(path.suffix.lower()):
         return UnsupportedError(f"by its name this is {kind}, which is not read; {_SAVE}", path=path)
-    try:
-        # The last character may be cut in half.
-        text = head.decode() if len(head) < 64 else head[:64].decode(errors="ignore")
-    except UnicodeDecodeError:
-        text = ""
-    if text and sum(char.isprintable() or char.isspace() for char in text) == len(text):
-        begin = printable(text.strip(), 40)
-        return FormatError(f"this is a text file, not a checkpoint; it begins with: {begin}", path=path)
     return FormatError(
         f"this is not a checkpoint that can be read; it begins with bytes {head[:8].hex(' ')}", path=path
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qinspect.errors import FormatError, QInspectError, printable
 from qinspect.formats.checkpoint import Checkpoint, Reader, registry
-from qinspect.formats.magic import foreign, foreign_folder, unknown
+from qinspect.formats.magic import foreign, foreign_folder, text, unknown
 from qinspect.formats.stored import unreadable
 from qinspect.formats.unfold import unfold
 
@@ -83,7 +83,7 @@ def _reader(path: Path, head: bytes) -> type[Reader]:
     for reader in registry:
         if reader.recognises(path, head):
             return reader
-    if error := foreign(path, head):
+    if error := foreign(path, head) or text(path, head):
         raise error
     for reader in registry:
         if path.name.endswith(reader.suffixes):

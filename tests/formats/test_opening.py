@@ -275,6 +275,8 @@ FOREIGN = {
     "pickle": (b"\x80\x04\x95\x00", "Python pickle"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
     "page": (b"<!DOCTYPE html><html>", "web page"),
+    "page with a space": (b"\n<!doctype HTML>", "web page"),
+    "our export of C": (b"QINS\x01\0\0\0" + bytes(40), "export for microcontrollers.*main_test.c.*self-test"),
     "text": (b"Hello, this is no model.\nSecond line\n", "text file.*Hello, this is no model"),
     "escape codes": (b"\x1b[31mred\x1b[0m" + bytes(3), "begins with bytes 1b 5b 33 31"),
     "noise": (bytes(range(128, 256)), "begins with bytes 80 81"),
@@ -286,10 +288,10 @@ FOREIGN = {
 @pytest.mark.parametrize("case", FOREIGN)
 def test_foreign_files_are_called_by_their_name(tmp_path, case):
     content, text = FOREIGN[case]
-    for name in ("some file", "model.pt"):
+    for name in ("some file", "model.pt", "model.gguf"):
         path = tmp_path / name
         path.write_bytes(content)
-        if name == "some file" or case not in ("text", "escape codes", "noise", "one byte", "zeros"):
+        if name == "some file" or case not in ("escape codes", "noise", "one byte", "zeros"):
             with pytest.raises(QInspectError, match=text) as caught:
                 open_checkpoint(path)
         else:

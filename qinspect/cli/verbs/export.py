@@ -36,6 +36,8 @@ class Export(Verb):
         with open_file(args) as checkpoint:
             recipe = recipe_for(args, checkpoint)
             plan, written = write(checkpoint, args.to, recipe, args.output, args.importance, dry=args.dry_run)
+        if not any(row.scheme for row in plan.rows):
+            report.remark(f"{args.output}: nothing is packed; --to {args.to} carries: {targets[args.to].carries}")
         if args.json:
             report.print_json(report.export_json(args.to, args.output, plan, written))
         else:
