@@ -207,6 +207,20 @@ def test_layers_of_small_weights_are_not_sacrificed_unless_errors_are_absolute(t
     assert "small.weight: under 9 dB" in done.stderr
 
 
+@pytest.mark.parametrize("target", ["c", "safetensors"])
+def test_a_plan_for_a_target_fits_when_it_is_exported(model, tmp_path, target):
+    flags = ("--scheme", "symmetric,base11", "--group-size", 32, "--bits", "3,5,7,8")
+    found = plan(model, tmp_path / "r.json", "--max-bytes", "32kB", "--to", target, *flags)
+    written = results(
+        "export", model, "--to", target, "--recipe", tmp_path / "r.json", "-o", tmp_path / "out", "--dry-run"
+    )
+    size = written["needs"]["flash"] if target == "c" else written["nbytes"]
+    assert size == found["total"]["nbytes"] <= 32000
+    assert found["target"] == target
+    said = run("plan", model, "-o", tmp_path / "r.json", "--bpw", 9, "--to", "compressed-tensors", *flags)
+    assert "lm_head.weight: compressed-tensors holds none" in said.stderr
+
+
 def test_a_size_has_units(model, tmp_path):
     flags = ("--scheme", "symmetric", "--group-size", 32, "--bits", "3,4")
     same = [plan(model, tmp_path / "r.json", "--max-bytes", size, *flags) for size in ("31kB", "31000")]

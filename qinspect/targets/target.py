@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from qinspect.formats.checkpoint import Checkpoint
 from qinspect.quant.scheme import Scheme
 from qinspect.recipe import Recipe
 from qinspect.registry import Registry
+from qinspect.targets.choice import Choice
 from qinspect.task import Token
 
 
@@ -133,6 +134,14 @@ class Target(ABC):
         Raises SchemeError for weights that a scheme cannot take, ExportError or UnsupportedError for what the target
         cannot hold; each names the tensor.
         """
+
+    @abstractmethod
+    def plan_rows(self, checkpoint: Checkpoint, chosen: Sequence[Choice]) -> list[PlanRow]:
+        """What becomes of some tensors of the checkpoint under these schemes, whatever their weights are."""
+
+    @abstractmethod
+    def plan_of(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Plan:
+        """The whole, of rows of all tensors."""
 
     @abstractmethod
     def write(self, checkpoint: Checkpoint, plan: Plan, out: Path, token: Token | None = None) -> Report:

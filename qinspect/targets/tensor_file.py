@@ -104,12 +104,15 @@ class TensorFile(Target):
 
     def plan(self, checkpoint: Checkpoint, recipe: Recipe, token: Token | None = None) -> Plan:
         """See `Target.plan`."""
-        rows = tuple(self.plan_rows(checkpoint, choices(checkpoint, recipe, token)))
+        return self.plan_of(checkpoint, self.plan_rows(checkpoint, choices(checkpoint, recipe, token)))
+
+    def plan_of(self, checkpoint: Checkpoint, rows: Sequence[PlanRow]) -> Plan:
+        """See `Target.plan_of`."""
         _check_names((row, stored) for row in rows for stored in self.stored(row))
         nbytes = self.blueprint(checkpoint, rows).nbytes
         files = {self.tensors_in: nbytes, **self.companions(checkpoint, rows)} if self.folder else {}
         needs, remark = self.needs(checkpoint, rows), self.remark(checkpoint)
-        return Plan(rows, sum(files.values()) or nbytes, tuple(files.items()), needs, remark)
+        return Plan(tuple(rows), sum(files.values()) or nbytes, tuple(files.items()), needs, remark)
 
     def write(self, checkpoint: Checkpoint, plan: Plan, out: Path, token: Token | None = None) -> Report:
         """See `Target.write`."""

@@ -21,11 +21,13 @@ from qinspect.formats.checkpoint import TensorInfo
 from qinspect.planning.budget import POOR_DB, Allocation, Limit
 from qinspect.planning.compact import compact
 from qinspect.planning.llama_cpp import tensor_types
+from qinspect.planning.prices import Prices
 from qinspect.planning.wishes import Wishes
 from qinspect.quant.scheme import Scheme
 from qinspect.quant.sweep import SweepGrid, SweepPoint
 from qinspect.recipe import Recipe
 from qinspect.session import Session, stored_nbytes
+from qinspect.targets.target import registry as targets
 
 
 class Plan(Verb):
@@ -43,6 +45,8 @@ class Plan(Verb):
         add_sample(parser)
         add_importance(parser)
         add_json(parser)
+        help = "share out the bytes of this target's file, among the schemes that it holds"
+        parser.add_argument("--to", choices=targets.names(), help=help)
         limit = parser.add_mutually_exclusive_group(required=True)
         limit.add_argument(
             "--max-bytes",
@@ -63,11 +67,16 @@ class Plan(Verb):
         if not args.output.resolve().parent.is_dir():
             raise ExportError("the recipe cannot be written: there is no such folder", path=args.output)
         with contextlib.closing(Session()) as session:
-            weigh(args, session, open_session(args, session))
+            checkpoint = open_session(args, session)
+            weigh(args, session, checkpoint)
+            prices = Prices(targets[args.to](), checkpoint) if args.to else None
             wishes, left_alone = _wishes(args, session.infos)
             planned = [info for info in layers_of(args, session) if info.name not in left_alone]
-            points, skipped = swept(args, session, planned, lambda info: _schemes(wishes, planned, grid, info))
-            allocation = _allocated(args, wishes, points, session.infos)
+            schemes = {info.name: _schemes(wishes, planned, grid, info) for info in planned}
+            if prices is not None:
+                schemes = {name: list(sizes) for name, sizes in prices.sizes(schemes).items()}
+            points, skipped = swept(args, session, planned, lambda info: schemes[info.name])
+            allocation = _allocated(args, wishes, points, session.infos, prices)
             recipe = compact(allocation.choice, session.infos)
             types = tensor_types(recipe, session.infos)
         recipe.save(args.output)
@@ -85,6 +94,9 @@ class Plan(Verb):
                 f"{report.some_names(allocation.poor, 10)}: under {POOR_DB:g} dB, errors are over a third of the "
                 "weights there; allow more, or lock such layers"
             )
+        unheld = [name for name, some in schemes.items() if not some]
+        if unheld:
+            report.remark(f"{report.some_names(unheld, 10)}: {args.to} holds none of these schemes there; left alone")
         for name, reason in types.without if args.llama_quantize else ():
             report.remark(f"{name}: {reason}")
         return int(any(one.scheme is None for one in skipped))
@@ -160,15 +172,26 @@ def _number(text: str, whole: str) -> float:
 
 
 def _allocated(
-    args: argparse.Namespace, wishes: Wishes, points: Sequence[SweepPoint], infos: Sequence[TensorInfo]
+    args: argparse.Namespace,
+    wishes: Wishes,
+    points: Sequence[SweepPoint],
+    infos: Sequence[TensorInfo],
+    prices: Prices | None,
 ) -> Allocation:
-    by_layer: dict[str, list[SweepPoint]] = defaultdict(list)
+    found: dict[str, list[SweepPoint]] = defaultdict(list)
     for point in points:
-        by_layer[point.layer].append(point)
-    budget = wishes.budget(by_layer, sum(stored_nbytes(info, None) for info in infos if info.name not in by_layer))
+        found[point.layer].append(point)
+    if prices is not None:
+        found = prices.priced(found)
+        return prices.fitted(wishes.budget(found, prices.rest(found)), _limit(args))
+    rest = sum(stored_nbytes(info, None) for info in infos if info.name not in found)
+    return wishes.budget(found, rest).plan(_limit(args))
+
+
+def _limit(args: argparse.Namespace) -> Limit:
     if args.max_bytes is not None:
-        return budget.plan(Limit("bytes", args.max_bytes))
-    return budget.plan(Limit("sqnr", args.min_sqnr) if args.bpw is None else Limit("bpw", args.bpw))
+        return Limit("bytes", args.max_bytes)
+    return Limit("sqnr", args.min_sqnr) if args.bpw is None else Limit("bpw", args.bpw)
 
 
 def _json(args: argparse.Namespace, allocation: Allocation, recipe: Recipe) -> dict[str, Any]:
@@ -177,6 +200,7 @@ def _json(args: argparse.Namespace, allocation: Allocation, recipe: Recipe) -> d
     return {
         "path": str(args.output),
         "sampled": args.sample,
+        "target": args.to,
         "layers": [point.to_json() for point in allocation.points.values()],
         "total": {**finite, "nbytes": allocation.nbytes},
         "recipe": recipe.to_json(),
@@ -200,5 +224,6 @@ def _print(args: argparse.Namespace, allocation: Allocation, recipe: Recipe) -> 
         print(
             f"errors relative to each layer's energy: {fmt.decibels(allocation.weighted_sqnr_db)} over all layers alike"
         )
-    print(f"all tensors together: {allocation.nbytes:,} bytes")
+    where = f"exported to {args.to}" if args.to else "all tensors together"
+    print(f"{where}: {allocation.nbytes:,} bytes")
     print(f"wrote {printable(str(args.output))}: {fmt.counted(len(recipe.rules), 'rule')}")
