@@ -77,8 +77,8 @@ class Prices:
                 break
             allowed = max(smallest, allowed - (whole - limit.value))
         raise BudgetError(
-            f"no choice of points stays within {limit.value:,.0f} bytes as {self.target.title}: the smallest found takes "
-            f"{whole:,} bytes; allow that much, or sweep fewer bits"
+            f"no choice of points stays within {limit.value:,.0f} bytes as {self.target.title}: the smallest found "
+            f"takes {whole:,} bytes; allow that much, or sweep fewer bits"
         )
 
     def _learn(self, scheme: Scheme, names: Sequence[str]) -> None:
