@@ -60,6 +60,19 @@ def lacking(inspection: Inspection) -> set[str]:
     return lacking
 
 
+def steps_instead(a: Inspection, b: Inspection) -> bool:
+    """Whether the scale of one is a step and that of the other a range: they compare as steps alone."""
+    sides = [side.scales.values for side in (a, b)]
+    if any("step" not in side or not side["step"].size for side in sides):
+        return False
+    kinds = []
+    for side in sides:
+        at = int(side["step"].argmax())
+        step = float(side["step"].flat[at])
+        kinds.append(float(side["scale"].flat[at]) / step if step > 0 else math.nan)
+    return not math.isnan(sum(kinds)) and not math.isclose(*kinds, rel_tol=0.01)
+
+
 def both_text(theme: Theme, parameter: Parameter, a: float, b: float) -> str:
     """One value for the whole tensor on either side."""
     return (

@@ -70,6 +70,10 @@ def view(window, name):
     return next(frame.view for frame in window.frames if frame.view.name == name)
 
 
+def frame(window, name):
+    return next(frame for frame in window.frames if frame.view.name == name)
+
+
 def show(window, settle, qtbot, key):
     qtbot.keyClick(window, key)
     settle(window)
@@ -230,6 +234,8 @@ def scales_are_subtracted_on_the_finer_grid(pinned, settle, qtbot):
     scales = view(pinned, "scales")
     show(pinned, settle, qtbot, Qt.Key.Key_F4)
     a, b = (scale_map(scheme.quantize(WEIGHTS["a.weight"])).values["scale"] for scheme in (INT4, BASE11))
+    b = b / 10  # base-11's scale is the range of its eleven levels, the other's is the step
+    assert frame(pinned, "scales").sentence.text().startswith("Step (scales differ in kind), A − B: ")
     assert (a.shape, b.shape) == ((64, 3), (64, 1))  # groups of 32 against those of 96
     np.testing.assert_allclose(scales.map.crop.values, a - b, rtol=1e-6)
     hover(scales.map, pixel_of(scales.map, 2, 7))

@@ -24,6 +24,7 @@ from qinspect.gui.group_parameters import (
     both_text,
     capital,
     lacking,
+    steps_instead,
     unit,
     value_text,
 )
@@ -77,7 +78,10 @@ class ScalesView(PlotView):
     def _parameter(self) -> Parameter:
         """The one shown: what was chosen, where all that is drawn has it."""
         sides = () if self.versus is None else (self.versus.a, self.versus.b)
-        return self._parameter_of(self.inspection, *sides)
+        found, both = self._parameter_of(self.inspection, *sides), self.both()
+        if found.field == "scale" and both is not None and both.plain is None and steps_instead(both.a, both.b):
+            return next(each for each in PARAMETERS if each.field == "step")
+        return found
 
     def _parameter_of(self, *inspections: Inspection | None) -> Parameter:
         chosen = next(each for each in PARAMETERS if each.title == self._which.currentText())
@@ -145,10 +149,21 @@ class ScalesView(PlotView):
         if pair.a.size == 1:
             sides = [value_text(parameter, float(each.flat[0])) for each in (pair.a, pair.b)]
             return f"One {parameter.title} for the whole tensor: A {sides[0]}, B {sides[1]}."
-        low, high = limits(pair.a - pair.b)
-        title = capital(parameter.title)
-        said = f"{title}, A − B: {number(low)} … {number(high)}{unit(parameter)}"
-        return f"{said}; {_counted(pair.a.shape, self.probe.layer_rows if self.probe and pair.local else 1)}."
+        counted = _counted(pair.a.shape, self.probe.layer_rows if self.probe and pair.local else 1)
+        return f"{self._of_both(parameter, pair)}; {counted}."
+
+    def _of_both(self, parameter: Parameter, pair: GroupPair) -> str:
+        """From where to where the difference goes, or either side."""
+        title, end = capital(parameter.title), unit(parameter)
+        if parameter.title != self._which.currentText() == "scale" and parameter.field == "step":
+            title += " (scales differ in kind)"
+
+        def ends(values: np.ndarray) -> str:
+            return " … ".join(map(number, limits(values))) + end
+
+        if self.side == Side.DIFFERENCE:
+            return f"{title}, A − B: {ends(pair.a - pair.b)}"
+        return f"{title}: A {ends(pair.a)}, B {ends(pair.b)}"
 
     def _begin(self, values: np.ndarray) -> None:
         """Rows in their order; the lines of B are for curves of both sides."""
@@ -204,7 +219,7 @@ class ScalesView(PlotView):
     def _beside(self, parameter: Parameter) -> list[np.ndarray]:
         """What else the colours are to suit: the other side, so that one colour means one value on both."""
         both = self.both()
-        if both is None or self._subtracted or self._parameter_of(both.a, both.b) != parameter:
+        if both is None or self._subtracted or any(parameter.title in lacking(each) for each in (both.a, both.b)):
             return []
         sides = [side for side in (both.a, both.b) if side is not self.inspection]
         known = [side for side in sides if parameter.question is None or parameter.question in side.answers]
