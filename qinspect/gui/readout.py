@@ -31,7 +31,11 @@ ROWS = (
     ("Cosine", "cosine", "Cosine of the angle between original and decoded weights."),
     ("Codes used", "codes", "How many of the codes occur at all."),
     ("Entropy", "entropy", "Bits a code would take with ideal coding."),
-    ("Clipped", "clipped", "Share of the weights beyond the end codes."),
+    (
+        "Clipped",
+        "clipped",
+        "Share of the weights beyond the end codes. With minmax, what rounding the stored parameters leaves outside.",
+    ),
     ("Size", "size", "Bytes of this layer, everything stored counted, and against the original."),
 )
 

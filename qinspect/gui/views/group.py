@@ -88,7 +88,7 @@ class GroupView(PlotView):
             ),
         ]
         self._worst = _button(
-            "worst", "Worst group", "The group of the lowest SQNR; again, the next to it (W)", self.go_to_worst
+            "worst SQNR", "Worst group", "The group of the lowest SQNR; again, the next to it (W)", self.go_to_worst
         )
         self._shown: Group | None = None
         self._others: np.ndarray | None = None
