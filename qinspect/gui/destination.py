@@ -30,14 +30,28 @@ def suggested(source: Path, target: type[Target]) -> Path:
     return folder / f"{stem}.{kind}-2{target.suffix}" if first.resolve() == source.resolve() else first
 
 
-def remark(text: str, source: Path) -> str:
-    """What a person should know before writing there; empty if nothing."""
+def hindrance(text: str, source: Path) -> str:
+    """Why nothing can ever be written there; empty if it may be."""
     if not text.strip():
         return "Choose a file to write."
     path = Path(text.strip()).expanduser()
     try:
         if path.resolve() == source.resolve():
             return "This is the file that is open; choose another name."
+    except (OSError, ValueError):
+        pass  # the export will say what is wrong with it
+    return ""
+
+
+def remark(text: str, source: Path) -> str:
+    """What a person should know before writing there; empty if nothing."""
+    hindered = hindrance(text, source)
+    if hindered:
+        return hindered
+    path = Path(text.strip()).expanduser()
+    try:
+        if not path.parent.is_dir():
+            return "The folder of this destination does not exist; create it or choose another."
         if not path.is_file():
             return ""
         found = path.stat()

@@ -13,11 +13,12 @@ from qinspect.targets.target import Plan
 
 @dataclass(frozen=True)
 class DeviceBudget:
-    """Bytes of flash and of RAM, bits a weight; None is no limit."""
+    """Bytes of flash and of RAM, bits a weight; None is no limit. `written` are the sizes in a person's own words."""
 
     flash: int | None = None
     ram: int | None = None
     bpw: float | None = None
+    written: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -31,28 +32,31 @@ class Use:
 
 def uses(plan: Plan, budget: DeviceBudget) -> tuple[Use, Use, Use]:
     """Flash, RAM and bits a weight; without words where nothing is limited. Flash without a limit is held to FP32."""
-    return _flash(plan, budget.flash), _ram(plan, budget.ram), _bits(plan, budget.bpw)
+    flash, ram = budget.written
+    return _flash(plan, budget.flash, flash), _ram(plan, budget.ram, ram), _bits(plan, budget.bpw)
 
 
-def _flash(plan: Plan, limit: int | None) -> Use:
+def _flash(plan: Plan, limit: int | None, written: str) -> Use:
     used = plan.budgeted_nbytes
     if limit is not None:
-        return _of("flash", used, limit)
+        return _of("flash", used, limit, written)
     whole = max(1, plan.fp32_nbytes)
     return Use(min(1.0, used / whole), f"{fmt.nbytes(used)}, {100 * used / whole:.1f} % of FP32")
 
 
-def _ram(plan: Plan, limit: int | None) -> Use:
+def _ram(plan: Plan, limit: int | None, written: str) -> Use:
     if limit is None:
         return Use(0, "")
     if plan.needs is None:
         return Use(0, "RAM is known of exported C alone")
-    return _of("RAM", plan.needs.ram, limit)
+    return _of("RAM", plan.needs.ram, limit, written)
 
 
-def _of(what: str, used: int, limit: int) -> Use:
+def _of(what: str, used: int, limit: int, written: str) -> Use:
+    """A limit in binary units is told as it was written, beside what it is in those of all other sizes here."""
     over = f"{fmt.nbytes(used - limit)} too much for the {what}" if used > limit else ""
-    return Use(used / max(1, limit), f"{fmt.nbytes(used)} of {fmt.nbytes(limit)} {what}", over)
+    whole = fmt.nbytes(limit) + (f" ({written.strip()})" if "i" in written.lower() else "")
+    return Use(used / max(1, limit), f"{fmt.nbytes(used)} of {whole} {what}", over)
 
 
 def _bits(plan: Plan, limit: float | None) -> Use:
@@ -96,7 +100,8 @@ class BudgetFields(QWidget):
     @property
     def budget(self) -> DeviceBudget:
         """What is written in the fields, as far as it can be read."""
-        return DeviceBudget(fmt.read_nbytes(self.flash.text()), fmt.read_nbytes(self.ram.text()), self._bits())
+        flash, ram = self.flash.text(), self.ram.text()
+        return DeviceBudget(fmt.read_nbytes(flash), fmt.read_nbytes(ram), self._bits(), (flash, ram))
 
     def _bits(self) -> float | None:
         try:
@@ -110,8 +115,8 @@ class BudgetFields(QWidget):
         """What cannot be read; empty if all can."""
         read = {self.flash: self.budget.flash, self.ram: self.budget.ram, self.bpw: self.budget.bpw}
         wrong = [field for field, value in read.items() if field.text().strip() and value is None]
-        hint = "4.5" if wrong == [self.bpw] else "256 kB"
-        return f"{wrong[0].text()!r} is no limit; write it like {hint}." if wrong else ""
+        hints = {self.bpw: "4.5"}
+        return " ".join(f"{field.text()!r} is no limit; write it like {hints.get(field, '256 kB')}." for field in wrong)
 
     def _on_text(self) -> None:
         self.changed.emit()

@@ -23,7 +23,7 @@ from qinspect import figures as fmt
 from qinspect.errors import printable
 from qinspect.gui.command_line import export_command
 from qinspect.gui.controller import Controller
-from qinspect.gui.destination import remark, suggested
+from qinspect.gui.destination import hindrance, remark, suggested
 from qinspect.gui.device_budget import BudgetFields, uses
 from qinspect.gui.lines import has_remark
 from qinspect.gui.outputs_row import OutputsRow
@@ -122,7 +122,7 @@ class ExportPane(QWidget):
 
     def _connect(self) -> None:
         self.target.activated.connect(lambda _: self._on_target())
-        self.path.textChanged.connect(lambda _: self._show_remark())
+        self.path.textChanged.connect(lambda _: self._on_path())
         self.budget.changed.connect(self._show_budget)
         self.outputs.changed.connect(lambda: self.table.show_plan(self._plan, self.outputs.found))
         self.table.turned.connect(lambda proves: self.summary.setVisible(not proves))  # the proof needs the room
@@ -203,15 +203,22 @@ class ExportPane(QWidget):
         else:  # where a person wants it stays, only what it is changes
             self.path.setText(str(chosen.with_suffix(cls.suffix)))
 
+    def _on_path(self) -> None:
+        """What was said of a try elsewhere is of the past; what is said of the plan stays."""
+        self._show_remark()
+        if self._failed and self._plan is not None and not self._controller.exporting:
+            self._judge()
+
     def _show_remark(self) -> None:
         checkpoint = self._controller.session.checkpoint
         said = "" if checkpoint is None else remark(self.path.text(), checkpoint.path)
+        hindered = checkpoint is not None and hindrance(self.path.text(), checkpoint.path)
         self.remark.setText(said)
         just_written = self._written is not None and str(self._written) == self.path.text()
         self.remark.setVisible(bool(said) and not just_written)
         self.remark.setStyleSheet(f"color: {self._theme.warning};")
         self.go.setText("Replace the file" if said.startswith("Replaces") else "Export")
-        self.go.setEnabled(self._plan is not None and bool(self.path.text().strip()) and not self._controller.exporting)
+        self.go.setEnabled(self._plan is not None and not hindered and not self._controller.exporting)
 
     def _on_planned(self, plan: Plan) -> None:
         self._plan = plan
@@ -224,9 +231,14 @@ class ExportPane(QWidget):
             f"{packed} tensors packed{bpw}, {len(plan.rows) - packed} others.{_on_device(plan)}{noted} "
             f"{_sentence(plan.remark)}".rstrip()
         )
-        self._show_budget()
         self._show_idle()
-        if not packed and notes:
+        self._judge()
+
+    def _judge(self) -> None:
+        """Say what is wrong with the plan, if anything."""
+        self._show_budget()
+        planned = () if self._plan is None else self._plan.rows
+        if any(map(has_remark, planned)) and all(row.scheme is None for row in planned):
             self._tell(
                 f"Nothing is packed. This target carries: {registry[self.target.currentData()].carries}", failed=True
             )

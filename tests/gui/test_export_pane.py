@@ -18,7 +18,8 @@ from qinspect.cli import main
 from qinspect.evaluation import Evaluation, LayerOutput
 from qinspect.gui.accuracy import in_short, in_words
 from qinspect.gui.command_line import arguments_of, export_command
-from qinspect.gui.device_budget import DeviceBudget, uses
+from qinspect.gui.destination import hindrance, remark
+from qinspect.gui.device_budget import BudgetFields, DeviceBudget, uses
 from qinspect.gui.lines import plan_line, proof_line
 from qinspect.gui.names import ending
 from qinspect.quant.scheme import make_scheme, registry
@@ -124,6 +125,18 @@ def test_from_the_target_to_the_proof(window, pane, settle, qtbot, tmp_path, mon
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == written
 
 
+def test_a_failed_try_elsewhere_is_forgotten_with_its_path(window, pane, settle, tmp_path):
+    pane.path.setText(str(tmp_path / "no" / "x.safetensors"))
+    assert pane.remark.text().startswith("The folder of this destination does not exist")
+    pane.export()
+    settle(window)
+    assert "does not exist" in pane.result.text()
+    pane.path.setText(str(tmp_path / "net.safetensors"))
+    assert (pane.result.text(), pane.go.isEnabled()) == ("", False)
+    pane.path.setText("")
+    assert (pane.remark.text(), pane.go.isEnabled()) == ("Choose a file to write.", False)
+
+
 def test_a_change_makes_the_proof_one_of_the_past(window, pane, settle, qtbot, tmp_path):
     pane.path.setText(str(tmp_path / "out.safetensors"))
     with qtbot.waitSignal(window.controller.exported, timeout=20_000):
@@ -195,8 +208,28 @@ def test_how_much_of_a_budget_is_used():
     assert (flash.share, flash.text, flash.over) == (0.25, "250 B of 1 kB flash", "")
     assert (ram.share, ram.over) == (2000 / 1500, "500 B too much for the RAM")
     assert (bits.text, bits.over) == ("6.25 of 6.00 bits a weight", "0.25 bits a weight too many")
+    binary = uses(plan, DeviceBudget(256 * 1024, written=("256 KiB", "")))[0]
+    assert binary.text == "250 B of 262 kB (256 KiB) flash"
     free = uses(Plan((row(),), 300), DeviceBudget(ram=1))
     assert [use.text for use in free] == ["300 B, 29.3 % of FP32", "RAM is known of exported C alone", ""]
+
+
+def test_every_limit_that_cannot_be_read_is_told(qtbot):
+    fields = BudgetFields()
+    qtbot.addWidget(fields)
+    fields.flash.setText("much")
+    fields.bpw.setText("few")
+    assert fields.problem == "'much' is no limit; write it like 256 kB. 'few' is no limit; write it like 4.5."
+
+
+def test_a_destination_that_cannot_be_is_told_before_the_export(tmp_path):
+    source = tmp_path / "net.safetensors"
+    source.touch()
+    assert hindrance(str(tmp_path / "new.safetensors"), source) == ""
+    assert remark(str(tmp_path / "new.safetensors"), source) == ""
+    assert remark(str(tmp_path / "no" / "new.safetensors"), source).startswith("The folder of this destination")
+    assert hindrance(f" {source} ", source).startswith("This is the file that is open")
+    assert hindrance("", source) == "Choose a file to write."
 
 
 def test_lines_say_what_holds_a_tensor():
