@@ -177,9 +177,12 @@ def test_opening_does_not_wait_for_the_measuring_of_another_file(window, settle,
     window.open(path)
     with qtbot.waitSignal(window.controller.reported, timeout=20_000):
         pass
+    measured = []
+    window.controller.opened.connect(lambda _: measured.append(len(window.controller.session.reports)))
+    window.controller.analysed.connect(lambda: measured.append("all"))
     with qtbot.waitSignal(window.controller.opened, timeout=20_000):
         window.open(model)
-    assert len(window.controller.session.reports) == 0
+    assert measured[0] == 0  # before the other file was measured to its end
     settle(window)
     assert window.controller.info.name in {"a.weight", "b.weight"}
 
