@@ -223,7 +223,20 @@ class ExportPane(QWidget):
     def _on_planned(self, plan: Plan) -> None:
         self._plan = plan
         self.table.show_plan(self._plan, self.outputs.found)
-        packed = sum(entry.scheme is not None for entry in plan.rows)
+        self._summarise(plan)
+        self._show_idle()
+        self._judge()
+
+    def _broken(self) -> list[str]:
+        """Tensors of the plan that the measuring has found no scheme can take."""
+        rows = () if self._plan is None else self._plan.rows
+        return [row.name for row in rows if row.scheme is not None and row.name in self._controller.errors]
+
+    def _summarise(self, plan: Plan) -> None:
+        broken, packed = len(self._broken()), sum(entry.scheme is not None for entry in plan.rows)
+        if broken:
+            self.summary.setText(f"{broken} of {packed} tensors to pack cannot be packed.")
+            return
         notes = sum(map(has_remark, plan.rows))
         bpw = f" at {plan.bpw:.2f} bits per weight" if plan.bpw is not None else ""
         noted = f" {notes} with a remark, on top." if notes else ""
@@ -231,8 +244,6 @@ class ExportPane(QWidget):
             f"{packed} tensors packed{bpw}, {len(plan.rows) - packed} others.{_on_device(plan)}{noted} "
             f"{_sentence(plan.remark)}".rstrip()
         )
-        self._show_idle()
-        self._judge()
 
     def _judge(self) -> None:
         """Say what is wrong with the plan, if anything."""
@@ -263,11 +274,10 @@ class ExportPane(QWidget):
 
     def _warn(self) -> None:
         """Say what the measuring has found that an export will stop at."""
-        planned = () if self._plan is None else self._plan.rows
-        errors = self._controller.errors
-        broken = [row.name for row in planned if row.scheme is not None and row.name in errors]
-        if broken and not self._controller.exporting and self._written is None:
-            self._tell(f"The export will stop at {len(broken)} of the tensors. {errors[broken[0]]}", failed=True)
+        broken = self._broken()
+        if broken and self._plan is not None and not self._controller.exporting and self._written is None:
+            self._summarise(self._plan)
+            self._tell(f"The export will stop. {self._controller.errors[broken[0]]}", failed=True)
 
     def _on_plan_failed(self, sentence: str) -> None:
         self._plan = None

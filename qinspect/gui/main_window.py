@@ -298,7 +298,7 @@ class MainWindow(QMainWindow):
     def _on_uninspectable(self, sentence: str) -> None:
         self.readout.clear()
         self.findings.show_text(sentence)
-        self.centre.show_inspection(None, sentence)
+        self.centre.show_inspection(None, "Nothing to draw: the findings say why.")
 
     def _on_reported(self, report: LayerReport) -> None:
         self.table.show_report(report)

@@ -271,6 +271,7 @@ def test_a_layer_that_would_stop_the_export_is_told_before(opened, settle, broke
     pane = exporting(window, settle)
     assert "bad.weight" in pane.result.text()
     assert "1 NaN" in pane.result.text()
+    assert pane.summary.text().startswith("1 of ")
 
 
 def test_the_destination_follows_the_target_and_says_what_it_replaces(opened, settle, model, tmp_path):

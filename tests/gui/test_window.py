@@ -239,8 +239,9 @@ def test_exporting_onto_the_open_file_is_refused(window, settle, qtbot, model):
     window.show_export()
     settle(window)
     window.export_pane.path.setText(str(model))
+    assert not window.export_pane.go.isEnabled()
     with qtbot.waitSignal(window.controller.export_failed, timeout=20_000):
-        qtbot.mouseClick(window.export_pane.go, Qt.MouseButton.LeftButton)
+        window.export_pane.export()
     settle(window)
     assert str(model) in window.export_pane.result.text()
     assert model.read_bytes() == before
