@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import subprocess
 import sys
 import time
@@ -23,7 +22,6 @@ from qinspect.quant.scheme import Scheme, make_scheme, registry
 from qinspect.task import Token
 
 POLL_S = 0.05
-NICE = 10
 
 
 def warm_up(token: Token | None = None, *, all_of_them: bool = False) -> None:
@@ -67,7 +65,7 @@ def ready() -> bool:
 
 
 def compile_apart(token: Token | None = None) -> None:
-    """Compile what `ready` misses, in a process of its own with low priority; it ends with the token."""
+    """Compile what `ready` misses, in a process of its own, which ends with the token."""
     token = token or Token()
     command = [sys.executable, "-m", "qinspect.warm_up"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -81,8 +79,6 @@ def compile_apart(token: Token | None = None) -> None:
 
 def main() -> None:
     """Compile all kernels, and say how long it took."""
-    if hasattr(os, "nice"):
-        os.nice(NICE)
     start = time.perf_counter()
     if not ready():
         # The compiler sees a change of a kernel's own file, but not of what it was made from.

@@ -31,6 +31,7 @@ from qinspect.gui.compare_bar import CompareBar
 from qinspect.gui.controller import Controller
 from qinspect.gui.export_pane import ExportPane
 from qinspect.gui.first_layer import FirstLayer
+from qinspect.gui.jobs import COMPILED
 from qinspect.gui.layer_table import LayerTable
 from qinspect.gui.linked import Spot
 from qinspect.gui.notice import NoticeBar
@@ -273,6 +274,8 @@ class MainWindow(QMainWindow):
         if info is None:
             self._clear_layer("Select a layer in the table.")
             return
+        if not COMPILED.is_set():
+            self._clear_layer("Kernels are made ready for this processor; figures follow.")
         self.table.select(info.name)
         self.centre.show_layer(info)
         self.form.name_none(stored=info.qtype is not None)

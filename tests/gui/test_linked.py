@@ -9,6 +9,7 @@ from PySide6.QtCore import QEvent, QPointF, Qt
 from safetensors.numpy import save_file
 
 from qinspect.analysis import WeightPatterns
+from qinspect.gui.jobs import COMPILED
 from qinspect.gui.linked import Spot
 from qinspect.quant.scheme import make_scheme
 
@@ -230,3 +231,17 @@ def test_any_zoom_of_the_histogram_follows_from_one_pass(window, settle, views, 
         assert abs(bins.outside["original"][0] - below) <= 2  # within half a step of that edge
         assert bins.total("original") == weights.size
     assert set(asked) == {WeightPatterns()}
+
+
+def test_files_open_while_kernels_are_compiled_and_figures_follow(window, settle, weights, tmp_path, qtbot):
+    COMPILED.clear()
+    try:
+        window.open(tmp_path / "one.safetensors")
+        qtbot.waitUntil(lambda: window.controller.info is not None)
+        view = next(frame.view for frame in window.grid.frames if frame.view.name == "histogram")
+        assert "Kernels are made ready" in view.message.text()
+        assert view.inspection is None
+    finally:
+        COMPILED.set()
+    settle(window)
+    assert view.inspection is not None
