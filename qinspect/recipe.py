@@ -156,6 +156,17 @@ class Recipe:
             ) from error
 
 
+def is_recipe(path: Path) -> bool:
+    """Whether a file is a recipe, and not the index of a checkpoint: told by its name and beginning alone."""
+    if path.suffix != ".json" or path.name.endswith(".index.json"):
+        return False
+    try:
+        with path.open("rb") as file:
+            return b'"weight_map"' not in file.read(4096)
+    except OSError:
+        return False
+
+
 @lru_cache(1 << 16)
 def kind_of(name: str) -> str:
     """`h.*.attn.weight` for `h.3.attn.weight`: what layers of the same kind in other blocks share."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from qinspect.errors import SchemeError
@@ -19,7 +19,7 @@ def _flag(name: str) -> str:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add `--scheme`, and a flag for each field that any scheme has."""
     group = parser.add_argument_group("scheme", "How weights are stored; by default base11 in groups of 128.")
-    group.add_argument("--scheme", choices=registry.names(), help="its other flags are the parameters it has")
+    group.add_argument("--scheme", metavar="NAME", help=f"one of {', '.join(registry.names())}")
     for name, (type, help) in _fields().items():
         metavar = name.rpartition("_")[2].upper()
         group.add_argument(_flag(name), dest=f"scheme.{name}", type=type, metavar=metavar, help=help)
@@ -54,24 +54,23 @@ def grid_of(args: argparse.Namespace) -> SweepGrid:
 
 
 def _fields() -> dict[str, tuple[type, str]]:
-    """Every field that any scheme has: its type, and what it means to whom."""
-    helps: dict[str, dict[str, list[str]]] = {}
-    types: dict[str, type] = {}
+    """Every field that any scheme has: its type, and in one line what it means, what it may be, and for whom."""
+    owners: dict[str, dict[str, Parameter]] = {}
     for cls in registry:
         for p in cls.parameters():
-            types[p.name] = p.type
-            helps.setdefault(p.name, {}).setdefault(_described(p), []).append(cls.name)
-    said = {
-        name: ". ".join(f"{text} ({', '.join(owners)})" for text, owners in texts.items())
-        for name, texts in helps.items()
-    }
-    return {name: (types[name], help.replace("%", "%%")) for name, help in said.items()}
+            owners.setdefault(p.name, {})[cls.name] = p
+    return {name: (next(iter(of.values())).type, _described(of).replace("%", "%%")) for name, of in owners.items()}
 
 
-def _described(p: Parameter) -> str:
-    """What a field means and what it may be."""
-    allowed = f"{p.low} to {p.high}" if p.choices is None else f"one of {', '.join(map(str, p.choices))}"
-    return f"{p.help.rstrip('.')}: {allowed}; default {p.default}"
+def _described(owners: Mapping[str, Parameter]) -> str:
+    """What a field of some schemes means, what it may be in any of them, and which these are."""
+    every = list(owners.values())
+    choices = dict.fromkeys(choice for p in every for choice in p.choices or ())
+    low, high = (pick(float(getattr(p, end) or 0) for p in every) for pick, end in ((min, "low"), (max, "high")))
+    allowed = ", ".join(map(str, choices)) if choices else f"{low:g} to {high:.8g}"
+    others = [name for name in registry.names() if name not in owners]
+    whose = ", ".join(owners) if len(owners) <= len(others) else f"all but {', '.join(others)}"
+    return f"{every[0].help.partition('. ')[0].rstrip('.')}: {allowed} ({whose})"
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
@@ -111,7 +110,8 @@ def _scheme(name: str, fields: dict[str, Any]) -> Scheme:
     for field in list(fields) if parameters else ():
         if field not in parameters:
             flags = ", ".join(map(_flag, parameters)) or "no flags"
-            raise SchemeError(f"{name} has no {_flag(field)}; it has {flags}")
+            others = ", ".join(cls.name for cls in registry if field in (p.name for p in cls.parameters()))
+            raise SchemeError(f"{name} has no {_flag(field)}, as {others} have; it has {flags}")
         needs = parameters[field].needs
         if needs is not None and fields.setdefault(*needs) != needs[1]:
             raise SchemeError(f"{_flag(field)} needs {_flag(needs[0])} {needs[1]}")

@@ -1,12 +1,13 @@
 """What the command line says to mistakes: a sentence that names the file, what is wrong with it, and the remedy."""
 
 import json
+import re
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from tests.commandline import run
+from tests.commandline import results, run
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +40,66 @@ def test_rules_that_match_nothing_are_named(model, tmp_path, verb):
     (line,) = done.stderr.splitlines()
     assert line.startswith("qinspect: note: ")
     assert "rule 1 (mixx*) matches no tensor" in line
+
+
+def usage(*arguments):
+    """The one line that is said of wrong usage."""
+    done = run(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("qinspect: error: ")
+    return line
+
+
+def test_a_verb_with_a_typo(model):
+    assert "no verb or file 'analyse'; did you mean analyze? See `qinspect --help`" in usage("analyse", model)
+    assert "no verb or file 'nonsense'; see" in usage("nonsense", model)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--scheme", "symmetric", "--bits", 9), "bits must be one of 2, 3, 4, 5, 6, 7, 8, 16, not 9; see"),
+        (("--scheme", "symetric"), "no scheme 'symetric'; choose one of base11, .*; did you mean symmetric[?] See"),
+        (("--bits", 4), "base11 has no --bits, as symmetric, asymmetric, sentinel have; it has --group-size,.*; see"),
+        (("--bit", 4), "--bit 4 means nothing here; did you mean --bits[?] See"),
+        (("--bits", "four"), "--bits: invalid int value: 'four'; see"),
+    ],
+)
+def test_wrong_flags_get_one_sentence(model, flags, said):
+    assert re.search(f"{said} `qinspect analyze --help`", usage("analyze", model, *flags))
+
+
+def test_a_target_with_a_typo(model):
+    assert "did you mean onnx?" in usage("export", model, "--to", "onx", "-o", "out")
+
+
+@pytest.mark.parametrize("verb", ["analyze", "export", "evaluate", "verify", "gui", "screenshot"])
+def test_help_tells_each_flag_once_and_ends_with_examples(verb):
+    said = " ".join(run(verb, "--help").stdout.split())
+    assert said.count("weights along a row") + said.count("Weights along a row") == 1
+    assert "(symmetric, asymmetric, sentinel)" in said
+    assert f"examples: qinspect {verb} " in said
+
+
+def test_a_recipe_is_compared_with_the_file_and_with_a_scheme(model, tmp_path):
+    recipe = recipe_of(tmp_path, {"match": "fc1*", "scheme": "symmetric", "bits": 4})
+    plain = results("compare", model, recipe)
+    (layer,) = plain["layers"]
+    assert (layer["name"], layer["stored_as"], layer["sqnr_db"], layer["bpw"]) == ("fc1.weight", "F32", None, 32)
+    assert layer["other_nbytes"] == 16 * 64 // 2 + 4
+    w = load_file(model)["fc1.weight"]
+    scale = np.abs(w).max() / np.float32(7)
+    noise = np.square(np.clip(np.rint(w / scale), -8, 7) * scale - w).sum()
+    assert layer["other_sqnr_db"] == pytest.approx(10 * np.log10(np.square(w).sum() / noise), abs=1e-3)
+    eight = ("compare", model, recipe, "--scheme", "symmetric", "--bits", 8)
+    both = results(*eight)["total"]
+    assert both["nbytes"] == 16 * 64 + 4
+    assert both["other_sqnr_db"] == layer["other_sqnr_db"]
+    assert f"{both['other_sqnr_db'] - both['sqnr_db']:+.2f}" in run(*eight).stdout
+
+
+def test_a_recipe_that_quantizes_nothing_is_no_comparison(model, tmp_path):
+    done = run("compare", model, recipe_of(tmp_path, {"match": "*", "scheme": None}))
+    assert done.returncode == 1
+    assert "quantizes nothing" in done.stderr

@@ -9,9 +9,11 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from qinspect import __version__, report, scheme_flags
+from qinspect.cli.usage import Parser, did_you_mean
 from qinspect.cli.verb import registry
 from qinspect.errors import QInspectError
 
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     """The arguments; of scheme flags become `scheme`, None if there are none, and whether it was `named`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "qinspect",
         description="Show what quantization does to every weight of a checkpoint, and write the packed model.",
         epilog="`qinspect [FILE]` alone opens the window.",
@@ -52,12 +54,31 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for cls in registry:
         verb = cls()
-        own = verbs.add_parser(verb.name, help=verb.summary, description=verb.summary, allow_abbrev=False)
+        own = verbs.add_parser(
+            verb.name,
+            help=verb.summary,
+            description=verb.summary,
+            epilog="\n  ".join(("examples:", *verb.examples)) if verb.examples else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         own.set_defaults(run=verb.run, parser=own)
         verb.arguments(own)
     if not argv or (argv[0] not in verbs.choices and not argv[0].startswith("-")):
+        _check_file(parser, argv, verbs.choices)
         argv = ["gui", *argv]
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        args.parser.refuse(unknown)
     if hasattr(args, "scheme"):
         args.named, args.scheme = args.scheme is not None, scheme_flags.scheme_of(args)
     return args
+
+
+def _check_file(parser: Parser, argv: Sequence[str], verbs: Iterable[str]) -> None:
+    """Wrong usage where the first word is no verb, and seems to be meant as one: there is no such file."""
+    if not argv or Path(argv[0]).exists():
+        return
+    meant = did_you_mean(argv[0], verbs)
+    if meant or len(argv) > 1:
+        parser.error(f"there is no verb or file {argv[0]!r}{meant}")

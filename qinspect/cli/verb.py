@@ -16,6 +16,8 @@ class Verb(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     order: ClassVar[int] = 100
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Command lines that stand at the end of its help."""
 
     @abstractmethod
     def arguments(self, parser: argparse.ArgumentParser) -> None:

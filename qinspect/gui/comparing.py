@@ -20,7 +20,7 @@ from qinspect.gui.details import Asker, Details
 from qinspect.gui.jobs import Job, Lane
 from qinspect.gui.work import sentence
 from qinspect.quant.scheme import QTensor, Scheme
-from qinspect.recipe import Recipe
+from qinspect.recipe import Recipe, is_recipe
 from qinspect.session import Inspection, LayerReport, Request, stored_nbytes
 from qinspect.task import Token
 from qinspect.versus import (
@@ -448,14 +448,3 @@ class Comparing(QObject):
         if self.other is not None:
             self.other.close()
         self.other = None
-
-
-def is_recipe(path: Path) -> bool:
-    """Whether a file is a recipe, and not the index of a checkpoint: told by its name and beginning alone."""
-    if path.suffix != ".json" or path.name.endswith(".index.json"):
-        return False
-    try:
-        with path.open("rb") as file:
-            return b'"weight_map"' not in file.read(4096)
-    except OSError:
-        return False

@@ -22,6 +22,10 @@ class Analyze(Verb):
     name: ClassVar[str] = "analyze"
     summary: ClassVar[str] = "Measure what quantization does to every layer."
     order: ClassVar[int] = 30
+    examples: ClassVar[tuple[str, ...]] = (
+        "qinspect analyze model.safetensors --scheme symmetric --bits 4 --group-size 64",
+        "qinspect analyze packed.safetensors --reference model.safetensors",
+    )
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """FILE, which of its tensors, what to compare them with, and a scheme or a recipe."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from qinspect import figures as fmt
-from qinspect import report
+from qinspect import report, scheme_flags
+from qinspect.cli.comparing import compare_recipe
 from qinspect.cli.verb import Verb, add_json
 from qinspect.compare import Difference, Matching, differences, match
 from qinspect.errors import FormatError, printable
@@ -16,6 +18,7 @@ from qinspect.formats.align import align
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.formats.open import open_checkpoint
 from qinspect.quant.metrics import decibels
+from qinspect.recipe import is_recipe
 
 
 class Compare(Verb):
@@ -24,15 +27,24 @@ class Compare(Verb):
     name: ClassVar[str] = "compare"
     summary: ClassVar[str] = "Compare a checkpoint with another, packed or not, tensor by tensor."
     order: ClassVar[int] = 36
+    examples: ClassVar[tuple[str, ...]] = (
+        "qinspect compare model.safetensors packed.safetensors",
+        "qinspect compare model.safetensors recipe.json",
+    )
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """A and B."""
         parser.add_argument("a", metavar="A", help="the checkpoint that errors are told against")
-        parser.add_argument("b", metavar="B", help="the other one")
+        parser.add_argument("b", metavar="B", help="the other one, or a recipe: what it would make of A")
         add_json(parser)
+        scheme_flags.add(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """1 if a tensor could not be compared, or none has its like."""
+        if is_recipe(Path(args.b)):
+            return compare_recipe(args)
+        if args.named:
+            args.parser.error("--scheme is for a comparison with a recipe, and B is a checkpoint")
         with open_checkpoint(args.a) as a, align(open_checkpoint(args.b), a) as b:
             matching = match(a, b)
             with report.progress("comparing") as token:

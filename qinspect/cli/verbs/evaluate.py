@@ -20,6 +20,10 @@ class Evaluate(Verb):
     name: ClassVar[str] = "evaluate"
     summary: ClassVar[str] = "Compare the outputs of layers, and of the whole network, before and after quantization."
     order: ClassVar[int] = 36
+    examples: ClassVar[tuple[str, ...]] = (
+        "qinspect evaluate model.safetensors --data inputs.npz --scheme symmetric --bits 4",
+        "qinspect evaluate packed.safetensors --data inputs.npz --reference model.safetensors",
+    )
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """FILE, inputs, and a scheme or a recipe."""

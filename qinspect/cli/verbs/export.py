@@ -17,6 +17,10 @@ class Export(Verb):
     name: ClassVar[str] = "export"
     summary: ClassVar[str] = "Write a packed checkpoint, read it back and compare."
     order: ClassVar[int] = 40
+    examples: ClassVar[tuple[str, ...]] = (
+        "qinspect export model.safetensors --to c --scheme base11 -o model_c",
+        "qinspect export model.onnx --to onnxruntime --scheme symmetric --bits 4 --group-size 32 -o packed.onnx",
+    )
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """FILE, a target, and a scheme or a recipe."""

@@ -19,6 +19,7 @@ class Gui(Verb):
     name: ClassVar[str] = "gui"
     summary: ClassVar[str] = "Open the window."
     order: ClassVar[int] = 10
+    examples: ClassVar[tuple[str, ...]] = ("qinspect gui model.safetensors --scheme symmetric --bits 4",)
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """FILE and a scheme."""

@@ -16,6 +16,7 @@ class Info(Verb):
     name: ClassVar[str] = "info"
     summary: ClassVar[str] = "List the tensors and the metadata of a checkpoint, from its headers alone."
     order: ClassVar[int] = 20
+    examples: ClassVar[tuple[str, ...]] = ("qinspect info model.safetensors --json",)
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """FILE."""

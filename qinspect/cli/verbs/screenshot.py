@@ -20,6 +20,9 @@ class Screenshot(Verb):
     name: ClassVar[str] = "screenshot"
     summary: ClassVar[str] = "Draw the window with a checkpoint into a PNG file; needs no display."
     order: ClassVar[int] = 70
+    examples: ClassVar[tuple[str, ...]] = (
+        "qinspect screenshot model.safetensors -o window.png --view error --layer fc1.weight",
+    )
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """FILE, a scheme, and how the window looks."""

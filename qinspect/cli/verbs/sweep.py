@@ -30,6 +30,9 @@ class Sweep(Verb):
     name: ClassVar[str] = "sweep"
     summary: ClassVar[str] = "Measure layers under many schemes, group sizes and bits, and tell which are worth having."
     order: ClassVar[int] = 32
+    examples: ClassVar[tuple[str, ...]] = (
+        "qinspect sweep model.safetensors --layers '*.attn.*' --scheme base11,symmetric --bits 3,4",
+    )
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """FILE, which of its tensors, and lists of schemes and their parameters."""

@@ -19,6 +19,7 @@ class Unpack(Verb):
     name: ClassVar[str] = "unpack"
     summary: ClassVar[str] = "Decode a packed checkpoint; names, shapes and types are the original ones again."
     order: ClassVar[int] = 60
+    examples: ClassVar[tuple[str, ...]] = ("qinspect unpack packed.safetensors -o unpacked.safetensors",)
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """PACKED and where to."""

@@ -21,6 +21,10 @@ class Verify(Verb):
     name: ClassVar[str] = "verify"
     summary: ClassVar[str] = "Quantize the originals again and compare every code and parameter."
     order: ClassVar[int] = 50
+    examples: ClassVar[tuple[str, ...]] = (
+        "qinspect verify packed.safetensors --against model.safetensors",
+        "qinspect verify packed.onnx --against model.onnx --scheme symmetric --bits 4 --group-size 32",
+    )
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """PACKED and what it was made from."""
