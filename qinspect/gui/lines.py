@@ -22,10 +22,13 @@ from qinspect.targets.target import Plan, PlanRow, Report
 NAME, VALUE = range(2)
 HEIGHT = 40
 """Of a row."""
+MARGIN, PAD = (6, 4), 3
+"""Pixels left and right of the text of a row; above and below."""
 DETAIL = Qt.ItemDataRole.UserRole
 DETAIL_COLOUR = Qt.ItemDataRole.UserRole + 1
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+WRAPPED = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop) | int(Qt.TextFlag.TextWordWrap)
 NOWHERE = QModelIndex()
 
 
@@ -109,8 +112,8 @@ class TwoLines(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
         """The last words of the name that there is room for, and the beginning of the detail."""
-        rect: QRect = option.rect.adjusted(6, 3, -4, -3)  # type: ignore[attr-defined]
-        half = rect.height() // 2
+        rect: QRect = option.rect.adjusted(MARGIN[0], PAD, -MARGIN[1], -PAD)  # type: ignore[attr-defined]
+        half = HEIGHT // 2 - PAD
         font: QFont = option.font  # type: ignore[attr-defined]
         painter.save()
         painter.setFont(font)
@@ -119,13 +122,30 @@ class TwoLines(QStyledItemDelegate):
         name = ending(str(index.data()), rect.width(), metrics.horizontalAdvance)
         name = metrics.elidedText(name, Qt.TextElideMode.ElideLeft, rect.width())
         painter.drawText(QRect(rect.x(), rect.y(), rect.width(), half), LEFT, name)
-        small = QFont(font)
-        small.setPointSizeF(font.pointSizeF() - 1)
+        small = _small(font)
         painter.setFont(small)
         painter.setPen(index.data(DETAIL_COLOUR))
-        detail = QFontMetrics(small).elidedText(str(index.data(DETAIL)), Qt.TextElideMode.ElideRight, rect.width())
-        painter.drawText(QRect(rect.x(), rect.y() + half, rect.width(), half), LEFT, detail)
+        detail, room = str(index.data(DETAIL)), rect.adjusted(0, half, 0, 0)
+        if rect.height() > HEIGHT - 2 * PAD:
+            painter.drawText(room, WRAPPED, detail)
+        else:
+            detail = QFontMetrics(small).elidedText(detail, Qt.TextElideMode.ElideRight, rect.width())
+            painter.drawText(room, LEFT, detail)
         painter.restore()
+
+
+def whole_height(detail: str, width: int, font: QFont) -> int:
+    """The height of a row `width` pixels wide that shows all of its detail."""
+    room = QRect(0, 0, max(1, width - sum(MARGIN)), 1000)
+    text = QFontMetrics(_small(font)).boundingRect(room, WRAPPED, detail).height()
+    one = QFontMetrics(_small(font)).height()
+    return HEIGHT if text <= one else HEIGHT + PAD + text - one
+
+
+def _small(font: QFont) -> QFont:
+    small = QFont(font)
+    small.setPointSizeF(font.pointSizeF() - 1)
+    return small
 
 
 def plan_order(plan: Plan) -> list[PlanRow]:

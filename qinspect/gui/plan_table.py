@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTabBar, QTableView, QVBoxLayout, QWidget
 
 from qinspect.evaluation import Evaluation
 from qinspect.gui.lines import (
+    DETAIL,
     HEIGHT,
     NAME,
     VALUE,
     Line,
     LinesModel,
     TwoLines,
+    has_remark,
     plan_line,
     plan_order,
     proof_line,
     proof_order,
+    whole_height,
 )
 from qinspect.gui.theme import Theme
 from qinspect.targets.target import Plan, PlanRow, Report
 
 PLAN, PROOF = range(2)
 """The tabs, which are there once there is a proof."""
+
+MOST_WHOLE = 200
+"""So many remarks are shown whole: those on top."""
 
 
 class PlanTable(QWidget):
@@ -74,6 +81,7 @@ class PlanTable(QWidget):
             return plan_line(row, errors.get(row.name))
 
         self.plan.show_rows([] if plan is None else plan_order(plan), "Size", line)
+        self._fit_rows()
 
     def show_proof(self, plan: Plan, report: Report) -> None:
         """What was read back of what was planned."""
@@ -92,5 +100,20 @@ class PlanTable(QWidget):
         self.table.setModel(self.proof if proves else self.plan)
         self.table.horizontalHeader().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         self.table.setColumnWidth(VALUE, 84 if proves else 62)
+        self._fit_rows()
         self.table.setAccessibleName("What was read back" if proves else "What will be written")
         self.turned.emit(proves)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Remarks wrap at another width."""
+        super().resizeEvent(event)
+        self._fit_rows()
+
+    def _fit_rows(self) -> None:
+        """Rows with a remark are as high as it takes to read it."""
+        header, shown = self.table.verticalHeader(), self.table.model()
+        width = self.table.viewport().width() - self.table.columnWidth(VALUE)
+        for row in range(min(MOST_WHOLE, shown.rowCount())):
+            warned = shown is self.plan and has_remark(self.plan.rows[row])
+            detail = str(shown.index(row, NAME).data(DETAIL)) if warned else ""
+            header.resizeSection(row, whole_height(detail, width, self.table.font()) if warned else HEIGHT)

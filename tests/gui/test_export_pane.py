@@ -22,6 +22,7 @@ from qinspect.gui.destination import hindrance, remark
 from qinspect.gui.device_budget import BudgetFields, DeviceBudget, uses
 from qinspect.gui.lines import plan_line, proof_line
 from qinspect.gui.names import ending
+from qinspect.gui.plan_table import PlanTable
 from qinspect.quant.scheme import make_scheme, registry
 from qinspect.recipe import Recipe, Rule
 from qinspect.targets.target import Needs, Plan, PlanRow
@@ -240,6 +241,19 @@ def test_lines_say_what_holds_a_tensor():
     alone = plan_line(row(scheme=None, note="1-D: passes through unchanged"))
     assert (alone.detail, alone.tone) == ("unchanged", "muted")
     assert proof_line((row(stored_as="Q4_1"), 1.5e-5)).value == "1.50e−5"
+
+
+def test_a_row_with_a_remark_is_as_high_as_it_takes_to_read_it(qtbot):
+    table = PlanTable()
+    qtbot.addWidget(table)
+    table.resize(260, 400)
+    table.show()
+    long = "groups of 64 on rows of 100 leave digits that no weight uses; other sizes take fewer bits"
+    table.show_plan(Plan((row("a"), row("b", note=long)), 400), None)
+    heights = [table.table.rowHeight(at) for at in range(2)]
+    assert heights[0] > 60 and heights[1] == 40  # the row with the remark is on top, and takes more lines
+    table.show_plan(Plan((row("a"), row("b")), 400), None)
+    assert table.table.rowHeight(0) == 40
 
 
 def test_names_keep_their_last_words():
