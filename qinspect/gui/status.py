@@ -13,6 +13,7 @@ from qinspect.gui.jobs import Job
 from qinspect.gui.plain import PlainLabel
 from qinspect.gui.progress import Progress
 from qinspect.gui.theme import DARK, Theme
+from qinspect.session import LayerReport, stored_nbytes, total
 
 
 class StatusBar(QStatusBar):
@@ -34,6 +35,8 @@ class StatusBar(QStatusBar):
             "in the file (FP32 for what is packed there); bits per weight of all of it; SQNR of the quantized weights "
             "as one."
         )
+        self.other = QLabel(self)
+        self.other.hide()
         self.job = PlainLabel(self)
         self.job.setObjectName("muted")
         self.progress = Progress("Progress of the running job", self)
@@ -43,7 +46,7 @@ class StatusBar(QStatusBar):
         self.stop.setToolTip("Stop this job")
         self.stop.setAccessibleName("Stop the running job")
         self.addWidget(self.message, 1)
-        for widget in (self.accuracy, self.model, self.job, self.progress, self.stop):
+        for widget in (self.accuracy, self.model, self.other, self.job, self.progress, self.stop):
             self.addPermanentWidget(widget)
         self._show_job(None)
         lane, kernels = controller.bulk, controller.kernels
@@ -57,6 +60,13 @@ class StatusBar(QStatusBar):
         controller.analysed.connect(lambda: self._show_total())
         controller.interrupted.connect(lambda: self._show_total())
         controller.evaluated.connect(self._show_accuracy)
+        comparing = controller.comparing
+        self._sizes: dict[str, int] = {}
+        self._reports: dict[str, LayerReport] = {}
+        self._exact = False
+        comparing.attached.connect(lambda _: self._on_compared({}, {}))
+        comparing.compared.connect(self._on_compared)
+        comparing.reported.connect(self._on_reported)
 
     def set_theme(self, theme: Theme) -> None:
         """Take over colours."""
@@ -90,6 +100,34 @@ class StatusBar(QStatusBar):
             f"All tensors: {fmt.nbytes(whole.nbytes)} of {fmt.nbytes(whole.original_nbytes)}   ·   "
             f"{whole.bpw:.2f} bits per weight" + (f"   ·   {quality}" if quality else "")
         )
+        self._show_other()
+
+    def _on_compared(self, sizes: dict[str, int], reports: dict[str, LayerReport], exact: bool = False) -> None:
+        self._sizes, self._reports, self._exact = sizes, dict(reports), exact
+        self._show_other()
+
+    def _on_reported(self, name: str, report: LayerReport) -> None:
+        self._reports[name] = report
+        self._show_other()
+
+    def _show_other(self) -> None:
+        """The whole file with the layers of B in the place of A's, and how A differs from it."""
+        session, recipe, sizes = self._controller.session, self._controller.recipe, self._sizes
+        self.other.setVisible(bool(sizes))
+        if session.checkpoint is None or not sizes:
+            return
+        whole, layers = session.total(recipe), session.decided(recipe).layers
+        own = sum(stored_nbytes(info, scheme) for info, scheme in layers if info.name in sizes)
+        nbytes = whole.nbytes - own + sum(sizes.values())
+        bpw = whole.bpw * nbytes / max(1, whole.nbytes)
+        sqnr = total(self._reports.values()).sqnr_db
+        known = len(self._reports) >= len(sizes)
+        quality = "exact" if self._exact else fmt.decibels(sqnr) if known else "measuring…"
+        self.other.setText(f"·   B: {fmt.nbytes(nbytes)}   ·   {bpw:.2f} bits   ·   {quality}")
+        change = f"A − B: {fmt.change(whole.nbytes - nbytes, fmt.nbytes)}, {fmt.change(whole.bpw - bpw, fmt.bits)} bits"
+        if known and sqnr is not None and whole.sqnr_db is not None and not self._exact:
+            change += f", {fmt.change(whole.sqnr_db - sqnr, fmt.decibels)}"
+        self.other.setToolTip(f"The whole file with the layers of B in the place of A's. {change}.")
 
     def _on_recipe(self) -> None:
         """Sizes are known at once; figures of another recipe must not stand beside this one's."""

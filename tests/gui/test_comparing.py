@@ -218,6 +218,10 @@ def test_the_table_has_both_columns_and_is_sorted_by_the_change(pinned, settle, 
         assert table.text(name, columns.B_SQNR) == fmt.decibels(theirs.sqnr_db)
         assert numbers(table.text(name, columns.D_SQNR))[0] == pytest.approx(changes[name], abs=0.051)
         assert table.model.rows.value(name, columns.D_SIZE) == mine.nbytes - theirs.nbytes
+    weights = np.concatenate([WEIGHTS[f"{name}.weight"] for name in "ab"]).astype(np.float64)
+    restored = [BASE11.dequantize(BASE11.quantize(WEIGHTS[f"{name}.weight"])) for name in "ab"]
+    noise = ((np.concatenate(restored) - weights) ** 2).sum()
+    assert fmt.decibels(10 * np.log10((weights**2).sum() / noise)) in window.status.other.text()
     header = table.view.horizontalHeader()
     x = header.sectionViewportPosition(columns.D_SQNR) + 10
     for expected in (sorted(changes, key=changes.get), sorted(changes, key=changes.get, reverse=True)):
@@ -226,7 +230,7 @@ def test_the_table_has_both_columns_and_is_sorted_by_the_change(pinned, settle, 
     assert table.csv().splitlines()[0].endswith("change_sqnr_db,b_sqnr_db,change_nbytes,b_nbytes")
     qtbot.keyClick(window, Qt.Key.Key_X, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     settle(window)
-    assert table.view.isColumnHidden(columns.D_SQNR)
+    assert table.view.isColumnHidden(columns.D_SQNR) and not window.status.other.isVisible()
     assert header.sortIndicatorSection() == columns.SQNR
 
 
