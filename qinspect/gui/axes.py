@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QLineF, QRectF, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QPainter
@@ -83,17 +84,30 @@ def short(value: float, step: float) -> str:
     return plain(value, step)
 
 
+def signed_log(counts: np.ndarray) -> np.ndarray:
+    """Whole numbers of either sign on a logarithmic axis: 0 at 0, 1 at 1, 10 at 2; as far down for those below 0."""
+    sizes = np.abs(counts).astype(np.float64)
+    heights: np.ndarray = np.sign(counts) * np.where(sizes < 1, sizes, 1 + np.log10(np.maximum(sizes, 1)))
+    return heights
+
+
+def _signed_label(height: float, label: Callable[[float, float], str]) -> str:
+    """The number that `signed_log` puts at a whole height."""
+    size = 10.0 ** (abs(height) - 1)
+    return "0" if abs(height) < 0.5 else ("−" if height < 0 else "") + label(size, size)
+
+
 class Axis(pg.AxisItem):  # type: ignore[misc]
     """Ticks at round numbers, as many as there is room for. `label(value, step)` writes them.
 
-    With `decades` the axis holds log10 of its values.
+    With `decades` the axis holds log10 of its values; with `signed` as well, what `signed_log` makes of them.
     """
 
     def __init__(
         self, side: str, name: str = "", label: Callable[[float, float], str] = plain, *, integer: bool = False
     ) -> None:
         super().__init__(side)
-        self.name, self.label_of, self.integer, self.decades = name, label, integer, False
+        self.name, self.label_of, self.integer, self.decades, self.signed = name, label, integer, False, False
         self._font = small_font()
         self._drawn_for: tuple[float, ...] = ()
         self._drawn: tuple[list[QLineF], list[tuple[QRectF, str]]] = ([], [])
@@ -104,12 +118,18 @@ class Axis(pg.AxisItem):  # type: ignore[misc]
             self.setHeight(BOTTOM)
 
     def describe(
-        self, name: str, label: Callable[[float, float], str] = plain, *, integer: bool = False, decades: bool = False
+        self,
+        name: str,
+        label: Callable[[float, float], str] = plain,
+        *,
+        integer: bool = False,
+        decades: bool = False,
+        signed: bool = False,
     ) -> None:
         """Change what the axis shows."""
-        shown = self.name, self.label_of, self.integer, self.decades
-        self.name, self.label_of, self.integer, self.decades = name, label, integer, decades
-        if shown != (name, label, integer, decades):
+        shown = self.name, self.label_of, self.integer, self.decades, self.signed
+        self.name, self.label_of, self.integer, self.decades, self.signed = name, label, integer, decades, signed
+        if shown != (name, label, integer, decades, signed):
             self._drawn_for = ()
             self.update()
 
@@ -125,13 +145,15 @@ class Axis(pg.AxisItem):  # type: ignore[misc]
         low, high = sorted((minVal, maxVal))
         step = self.step(low, high, size)
         values = steps_within(low, high, step)
-        if self.decades and len(values) < 2:  # less than a decade: 1, 2 and 5 times its power
+        if self.decades and not self.signed and len(values) < 2:  # less than a decade: 1, 2 and 5 times its power
             decades = range(math.floor(low), math.ceil(high) + 1)
             values = [d + math.log10(m) for d in decades for m in (1, 2, 5) if low <= d + math.log10(m) <= high]
         return [(step, values)]
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         """The numbers at the ticks."""
+        if self.signed:
+            return [_signed_label(v, self.label_of) for v in values]
         if self.decades:
             return [self.label_of(10.0**v, 10.0 ** math.floor(v + 1e-9)) for v in values]
         return [self.label_of(v, spacing) for v in values]

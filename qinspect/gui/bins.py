@@ -16,6 +16,9 @@ from qinspect.versus import Versus
 WEIGHT, CODE, ERROR, STEPS = range(4)
 AXES = ("weight", "code units", "error", "error in steps")
 
+FAR = 1e-4
+"""The share of all differences of counts that may lie out of view at first."""
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -65,6 +68,15 @@ def joined(a: Histogram, b: Histogram, *, subtract: bool) -> Histogram:
     kept = {key: counts for key, counts in a.counts.items() if key != "error" or name == "error"}
     outside = {key: a.outside[key] for key in kept}
     return replace(a, counts=kept | {"b": theirs}, outside=outside | {"b": b.outside[name]})
+
+
+def bulk(differences: np.ndarray) -> np.ndarray:
+    """The first and last bin of those in which all but `FAR` of the differences lie, half of that at either end."""
+    sums = np.cumsum(np.abs(differences))
+    if not sums.size or not sums[-1]:
+        return np.empty(0, np.int64)
+    ends = np.searchsorted(sums, [sums[-1] * FAR / 2, sums[-1] * (1 - FAR / 2)], "right")
+    return np.minimum(ends, sums.size - 1)
 
 
 def only_original(found: Histogram) -> Histogram:

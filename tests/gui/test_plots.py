@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PySide6.QtCore import QRectF
 
 from qinspect.gui import theme as themes
-from qinspect.gui.axes import Axis, beside, nice_step, number, plain, short, steps_within
+from qinspect.gui.axes import Axis, beside, nice_step, number, plain, short, signed_log, steps_within
+from qinspect.gui.bins import bulk
 from qinspect.gui.colours import COLOURS, Kind, Look, Norm, Rule, Spread, spread, table_of, tables_for
 from qinspect.gui.pooling import Pool, crop, pooled
 
@@ -67,6 +68,20 @@ def test_an_axis_of_decades_labels_powers_of_ten_and_below_one_decade_1_2_5(qapp
     (_, values), *_ = axis.tickValues(0.1, 0.8, 200.0)
     assert [10**v for v in values] == pytest.approx([2, 5])
     assert axis.tickStrings(values, 1.0, 1.0) == ["2", "5"]
+
+
+def test_counts_of_either_sign_have_a_logarithm(qapp):
+    assert signed_log(np.array([-1000, -1, 0, 1, 10])).tolist() == [-4, -1, 0, 1, 2]
+    axis = Axis("left")
+    axis.describe("count, A − B", short, decades=True, signed=True)
+    assert axis.tickStrings([-5, -1, 0, 1, 3], 1.0, 1.0) == ["−10k", "−1", "0", "1", "100"]
+
+
+def test_the_bulk_of_differences_leaves_out_a_few_far_ones():
+    counts = np.zeros(1000, np.int64)
+    counts[100:110], counts[990] = 50_000, -2
+    assert bulk(counts).tolist() == [100, 109]
+    assert bulk(counts[:50]).size == 0
 
 
 def test_an_integer_axis_never_ticks_between_rows(qapp):

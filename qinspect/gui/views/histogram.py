@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QWidget
 from qinspect import analysis
 from qinspect.analysis import CodeCounts, ErrorCounts, Histogram, ValuePatterns, WeightCounts, WeightPatterns
 from qinspect.gui import bins
-from qinspect.gui.axes import Axis, beside, number, short
+from qinspect.gui.axes import Axis, beside, number, short, signed_log
 from qinspect.gui.bins import AXES, CODE, ERROR, STEPS, WEIGHT, Scope
 from qinspect.gui.comparing import Side
 from qinspect.gui.controls import choice, toggle
@@ -166,7 +166,6 @@ class HistogramView(PlotView):
 
     def draw(self, inspection: Inspection, keep: bool) -> str:
         """The curves, the levels, and what lies beyond the axis."""
-        self._log.setEnabled(True)
         self._at = self._scope_now()
         counted = self._counted()
         self._draw_whole(inspection, bins.only_original(counted) if self._plain else counted, keep)
@@ -178,7 +177,6 @@ class HistogramView(PlotView):
         if versus.plain is not None and (side == Side.SWIPE or self._unit in (ERROR, STEPS)):
             self.versus = None  # beside what is decoded, the original is drawn anyway
             return self.draw(versus.a, keep)
-        self._log.setEnabled(side != Side.DIFFERENCE)
         self._at = self._scope_now()
         a, b = self._counted_both(versus)
         if versus.plain is not None:
@@ -217,7 +215,9 @@ class HistogramView(PlotView):
         low, high = bins.range_of(shown)
         self.plot.bottom.describe(AXES[axis])
         name = "count, A − B" if self._subtracted else "count"
-        self.plot.left.describe(name, short, integer=True, decades=self._logarithmic)
+        self.plot.left.describe(
+            name, short, integer=True, decades=self._logarithmic, signed=self._logarithmic and self._subtracted
+        )
         content = QRectF(low, 0, high - low, 1)
         drawn_as = (axis, self._at.rows, self._at.cols, inspection.scheme.code_range if axis == CODE else None)
         keep = keep and drawn_as == self._drawn_as
@@ -304,12 +304,14 @@ class HistogramView(PlotView):
 
     def _height(self, counts: np.ndarray) -> np.ndarray:
         heights: np.ndarray = counts.astype(np.float64)
+        if self._subtracted:
+            return signed_log(counts) if self._logarithmic else heights
         return np.log10(np.maximum(heights, EMPTY)) if self._logarithmic else heights
 
     @property
     def _logarithmic(self) -> bool:
-        """Differences have signs, and no logarithm."""
-        return self._log.isChecked() and not self._subtracted
+        """Differences have signs: theirs is the logarithm of their size, up or down."""
+        return self._log.isChecked()
 
     @property
     def _subtracted(self) -> bool:
@@ -319,8 +321,8 @@ class HistogramView(PlotView):
     def _heights(self, shown: Histogram) -> tuple[float, float]:
         """Floor and top of the axis: where no weight, and where the fullest bin lies."""
         if self._subtracted:
-            counts = np.concatenate(list(shown.counts.values()))
-            low, high = min(0, int(counts.min())), max(1, int(counts.max()))
+            heights = self._height(np.concatenate(list(shown.counts.values())))
+            low, high = min(0.0, float(heights.min())), max(1.0, float(heights.max()))
             return low - 0.04 * (high - low), high + 0.04 * (high - low)
         fullest = max(1, *(int(counts.max()) for name, counts in shown.counts.items() if self._is_main(name)))
         floor, top = self._height(np.array([0, fullest]))
@@ -348,11 +350,13 @@ class HistogramView(PlotView):
         return {"original": theme.weights, "decoded": theme.decoded, "error": theme.error, "b": theme.other}[name]
 
     def _occupied(self, shown: Histogram, content: QRectF) -> QRectF:
-        """The part of the axis where anything lies: few of the codes may be used, few errors may be large."""
+        """The part of the axis where anything lies: few codes may be used, few errors be large, few differ far out."""
         used = np.flatnonzero(sum(shown.counts.values()))
+        if self._subtracted:
+            used = bins.bulk(next(iter(shown.counts.values())))
         home = QRectF(content)
         size = shown.edges.size - 1
-        if used.size and self._unit != WEIGHT:
+        if used.size and (self._subtracted or self._unit != WEIGHT):
             room = size // 80
             home.setLeft(shown.edges[max(0, used[0] - room)])
             home.setRight(shown.edges[min(size, used[-1] + 1 + room)])
@@ -363,7 +367,7 @@ class HistogramView(PlotView):
     def _draw_levels(self, floor: float, top: float) -> None:
         """Upright lines at the levels in view, or words that say why there are none."""
         positions, words = self._level_positions()
-        self.hint = words + self._beyond()
+        self.hint = f"{self._beyond()} {words}".strip() if self._subtracted else words + self._beyond()
         if self._range.isChecked():
             self.hint = self._range_words()
         theme = self.plot.theme
@@ -470,6 +474,11 @@ class HistogramView(PlotView):
         """How many values the axis leaves out: they are never piled up at its ends."""
         assert self._whole is not None
         words = [f"{sum(n):,} {name}" for name, n in self._whole.outside.items() if sum(n)]
+        if self._subtracted and self.plot.fitted:
+            low, high = self.plot.box.viewRange()[0]
+            centres = (self._whole.edges[1:] + self._whole.edges[:-1]) / 2
+            far = np.abs(next(iter(self._whole.counts.values())))[(centres < low) | (centres > high)].sum()
+            return f" Farther out counts differ by {far:,} in all." if far else ""
         return f" Beyond the axis: {', '.join(words)}." if words else ""
 
     def tables(self) -> tuple[Table, ...]:
