@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -57,6 +57,7 @@ class AllocationModel(QAbstractTableModel):
         self._points: Mapping[str, SweepPoint] = {}
         self._now: Mapping[str, Scheme | None] = {}
         self._errors: Mapping[str, str] = {}
+        self._staying: Collection[str] = ()
         self._wishes = Wishes()
         self._ties: dict[str, int] = {}
 
@@ -67,9 +68,14 @@ class AllocationModel(QAbstractTableModel):
         self.endResetModel()
 
     def show_allocation(
-        self, allocation: Allocation | None, now: Mapping[str, Scheme | None], errors: Mapping[str, str]
+        self,
+        allocation: Allocation | None,
+        now: Mapping[str, Scheme | None],
+        errors: Mapping[str, str],
+        staying: Collection[str] = (),
     ) -> None:
-        """What layers take under a plan, beside what the recipe gives them, and why some have no point."""
+        """What layers take under a plan, beside what the recipe gives them, why some have no point, and which stay."""
+        self._staying = staying
         self._points = {} if allocation is None else allocation.points
         self._now, self._errors = now, errors
         self._changed(SCHEME, SIZE)
@@ -143,6 +149,7 @@ class AllocationModel(QAbstractTableModel):
             return str(self._ties.get(info.name, ""))
         if point is None:
             missing = "cannot be measured" if info.name in self._errors else "not measured yet"
+            missing = "stays as it is" if info.name in self._staying else missing
             return missing if column == SCHEME else fmt.NONE
         if column == SCHEME:
             return _label(point.scheme)

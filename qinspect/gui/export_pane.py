@@ -32,6 +32,7 @@ from qinspect.gui.plan_table import PlanTable
 from qinspect.gui.progress import Progress
 from qinspect.gui.size_bar import SizeBar
 from qinspect.gui.theme import DARK, Theme
+from qinspect.planning.budget import Limit
 from qinspect.targets.target import Plan, Report, registry
 
 PLAN_DELAY_MS = 200
@@ -43,6 +44,8 @@ class ExportPane(QWidget):
     """Plans, writes and shows the result. `reopen_requested` carries the path of what was written."""
 
     reopen_requested = Signal(str)
+    fit_requested = Signal(str, object)
+    """Of a target and the limit that its export is to keep."""
 
     def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -72,6 +75,7 @@ class ExportPane(QWidget):
         self.copy = QPushButton("Copy command", self)
         self.reopen = QPushButton("Open it", self)
         self.folder = QPushButton("Show folder", self)
+        self.fit = QPushButton("Find schemes that fit", self)
         self._replan = QTimer(self)
         self._replan.setSingleShot(True)
         self._replan.setInterval(PLAN_DELAY_MS)
@@ -98,6 +102,8 @@ class ExportPane(QWidget):
         self.go.setToolTip("Write it, read it back and compare, in the background")
         self.stop.setToolTip("Stop writing; nothing half-written stays")
         self.reopen.setToolTip("Open what was written, as it is stored")
+        self.fit.setToolTip("Let the tab Budget share out this limit among the layers, in the sizes of this target")
+        self.fit.hide()
         self.folder.setToolTip("Show where it was written")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 12, 12, 12)
@@ -114,10 +120,11 @@ class ExportPane(QWidget):
         layout.addWidget(self.progress)
         layout.addLayout(_row(self.go, self.stop))
         layout.addWidget(self.result)
+        layout.addWidget(self.fit)
         layout.addLayout(_row(self.copy, self.reopen, self.folder))
         limits = (self.budget.flash, self.budget.ram, self.budget.bpw)
         above = (self.target, self.path, browse, *limits, self.outputs.button, self.table.tabs)
-        for before, after in pairwise((*above, self.go, self.stop, self.copy, self.reopen, self.folder)):
+        for before, after in pairwise((*above, self.go, self.stop, self.fit, self.copy, self.reopen, self.folder)):
             self.setTabOrder(before, after)
 
     def _connect(self) -> None:
@@ -131,6 +138,7 @@ class ExportPane(QWidget):
         self.stop.clicked.connect(self._on_stop)
         self.reopen.clicked.connect(lambda: self.reopen_requested.emit(str(self._written)))
         self.folder.clicked.connect(self._on_folder)
+        self.fit.clicked.connect(self._on_fit)
         controller = self._controller
         controller.opened.connect(lambda _: self._on_opened())
         controller.recipe_changed.connect(lambda _: self._changed())
@@ -257,6 +265,7 @@ class ExportPane(QWidget):
 
     def _show_budget(self) -> None:
         """How much of the device's room is used, and what is too much."""
+        self.fit.hide()
         if self._plan is None:
             for bar in self.bars:
                 bar.show_share(0, "")
@@ -268,9 +277,22 @@ class ExportPane(QWidget):
         if self.budget.problem:
             self._tell(self.budget.problem, failed=True)
         elif over:
-            self._tell(f"{_sentence('; '.join(over))} The tab Budget finds schemes that fit.", failed=True)
+            self._tell(_sentence("; ".join(over)), failed=True)
+            flash, _, bits = found
+            self.fit.setVisible(bool(flash.over or bits.over))
         elif self._written is None and not self._controller.exporting:
             self._tell("")
+
+    def _on_fit(self) -> None:
+        """Of flash where that is too small, else of bits."""
+        budget = self.budget.budget
+        if self._plan is not None and budget.flash is not None and self._plan.budgeted_nbytes > budget.flash:
+            limit = Limit("bytes", budget.flash)
+        elif budget.bpw is not None:
+            limit = Limit("bpw", budget.bpw)
+        else:
+            return
+        self.fit_requested.emit(self.target.currentData(), limit)
 
     def _warn(self) -> None:
         """Say what the measuring has found that an export will stop at."""

@@ -44,6 +44,7 @@ from qinspect.gui.trouble import TroubleBar
 from qinspect.gui.versus_figures import VersusFigures
 from qinspect.gui.watch import FileWatch
 from qinspect.gui.welcome import Welcome
+from qinspect.planning.budget import Limit
 from qinspect.recipe import Recipe
 from qinspect.session import Inspection, LayerReport
 
@@ -158,6 +159,7 @@ class MainWindow(QMainWindow):
         self.table.menu_requested.connect(self._on_menu)
         self.form.changed.connect(lambda scheme: controller.choose(scheme, self.form.gesture))
         self.export_pane.reopen_requested.connect(self.open)
+        self.export_pane.fit_requested.connect(self._on_fit)
         controller.opened.connect(self._on_opened)
         controller.failed.connect(self.show_error)
         controller.selected.connect(self._on_selected)
@@ -280,6 +282,12 @@ class MainWindow(QMainWindow):
         self.centre.show_layer(info)
         self.form.name_none(stored=info.qtype is not None)
         self.form.set_shape(info.shape)
+
+    def _on_fit(self, target: str, limit: Limit) -> None:
+        """The tab Budget takes a limit of the export over."""
+        frame = self.centre.bring_up("budget")
+        if frame is not None:
+            frame.view.fit(target, limit)  # type: ignore[attr-defined]
 
     def _on_menu(self, at: QPoint, value: str | None) -> None:
         layer_menu.build(self.table, self.controller, value).popup(at)

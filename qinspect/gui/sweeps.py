@@ -75,6 +75,8 @@ class Sweeps(QObject):
         self.lane = Lane("sweep", self)
         self.aside = Lane("budget", self, newest_only=True)
         """For what is made of points."""
+        self.fitting = Lane("fit", self, newest_only=True)
+        """For plans that are held against a target's own sizes."""
         self._wishes: dict[str, Wish] = {}
         self._points: dict[str, dict[Scheme, SweepPoint]] = {}
         self._curves: dict[str, dict[int, float]] = {}
@@ -136,7 +138,8 @@ class Sweeps(QObject):
     @property
     def idle(self) -> bool:
         """Whether nothing is measured, or about to be."""
-        return self.lane.idle and self.aside.idle and not self._resume.isActive() and not self._tell.isActive()
+        lanes = self.lane, self.aside, self.fitting
+        return all(lane.idle for lane in lanes) and not self._resume.isActive() and not self._tell.isActive()
 
     def progress(self, owner: str) -> float | None:
         """How much of a wish is done, 0…1; None where nothing is left to do."""
@@ -161,6 +164,7 @@ class Sweeps(QObject):
         self._resume.stop()
         self.lane.shutdown()
         self.aside.shutdown()
+        self.fitting.shutdown()
 
     # Working.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.planning.budget import Budget
+from qinspect.planning.prices import Prices
 from qinspect.planning.ties import fused
 from qinspect.quant.scheme import Scheme
 from qinspect.quant.sweep import SweepGrid, SweepPoint
@@ -59,8 +60,12 @@ class Wishes:
         known: Mapping[str, Mapping[Scheme, SweepPoint]],
         rest: int,
         token: Token,
+        prices: Prices | None = None,
     ) -> Budget | None:
-        """The budget of the points that are known of a grid, and of kept schemes; None where no layer has one."""
+        """The budget of the points that are known of a grid, and of kept schemes; None where no layer has one.
+
+        With `prices` sizes are a target's, those of the rest too; what it cannot hold is left out.
+        """
         offered: dict[str, list[SweepPoint]] = {}
         for info in infos:
             token.check()
@@ -71,4 +76,7 @@ class Wishes:
             ]
             if found:
                 offered[info.name] = found
+        if prices is not None:
+            offered = prices.priced(offered)
+            rest = prices.rest(offered)
         return self.budget(offered, rest) if offered else None

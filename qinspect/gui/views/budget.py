@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from qinspect import figures as fmt
-from qinspect.errors import BudgetError, printable
+from qinspect.errors import BudgetError, QInspectError, printable
 from qinspect.formats.checkpoint import TensorInfo
 from qinspect.gui.allocation_model import AllocationModel
 from qinspect.gui.allocation_table import AllocationTable
@@ -27,13 +27,16 @@ from qinspect.gui.front_plot import FrontPlot
 from qinspect.gui.jobs import Job
 from qinspect.gui.limit_bar import LimitBar
 from qinspect.gui.plain import PlainLabel
+from qinspect.gui.size_box import SizeBox, Sized, prices_of, size_there
 from qinspect.gui.theme import Theme
 from qinspect.gui.views.swept_view import SweptView
 from qinspect.gui.views.view import TAB
 from qinspect.planning.budget import POOR_DB, Allocation, Budget, Limit
 from qinspect.planning.compact import compact
+from qinspect.planning.prices import Prices
 from qinspect.planning.wishes import Wishes
 from qinspect.quant.metrics import decibels
+from qinspect.recipe import Recipe
 from qinspect.session import stored_nbytes
 from qinspect.tables import Column, Table
 from qinspect.task import Token
@@ -70,10 +73,15 @@ class BudgetView(SweptView):
         self.absolute = QCheckBox("Absolute errors", self)
         self.tie = QPushButton("Tie", self)
         self.untie = QPushButton("Untie", self)
+        self.target = SizeBox(self)
         self.take = QPushButton("Make it the recipe", self)
         self.trouble = PlainLabel(self)
         self._later = QTimer(self)
         self._rest = QTimer(self)
+        self._prices: Prices | None = None
+        self._recipe_size: tuple[Recipe, int, float] | None = None
+        self._fitted = True
+        self._asked: Limit | None = None
         self._build()
         self.setFocusProxy(self.limit.slider)
 
@@ -116,11 +124,15 @@ class BudgetView(SweptView):
         column.addLayout(_row(self.tie, self.untie, self.fuse, self.absolute, None, self.take))
         self._lay_out(content)
 
+    def controls(self) -> list[QWidget]:
+        """The target, then what all such views have."""
+        return [self.target, *super().controls()]
+
     def attach(self, controller: Controller) -> None:
         """Follow what is open; a button changes the recipe."""
         super().attach(controller)
         controller.opened.connect(lambda _: self._on_opened())
-        controller.recipe_changed.connect(lambda _: self._show())
+        controller.recipe_changed.connect(lambda _: self._on_recipe())
         controller.analysed.connect(self._show)
         controller.selected.connect(self._on_selected)
         controller.sweeps.moved.connect(self._on_moved)
@@ -129,6 +141,7 @@ class BudgetView(SweptView):
         self.plot.dragged.connect(self.limit.move_to)
         self.model.locked.connect(self._on_locked)
         self.model.weighed.connect(self._on_weighed)
+        self.target.activated.connect(lambda _: self._on_target())
         self.fuse.toggled.connect(lambda on: self._fix(replace(self.wishes, fused=on)))
         self.absolute.toggled.connect(lambda on: self._fix(replace(self.wishes, absolute=on)))
         self.tie.clicked.connect(lambda: self._on_tie(together=True))
@@ -163,10 +176,29 @@ class BudgetView(SweptView):
         self._later.stop()
         self._rest.stop()
 
+    def fit(self, target: str, limit: Limit) -> None:
+        """Look for schemes with which an export to `target` keeps `limit`."""
+        self.target.choose(target)
+        self.limit.kind.setCurrentIndex(self.limit.kind.findData(limit.kind))
+        self._asked = limit
+        self._on_target()
+
+    def _on_target(self) -> None:
+        """Other sizes: the limit begins where the recipe is, or where it was asked for."""
+        self.budget = self.allocation = None
+        self._trouble = ""
+        self._rebuild()
+        self._show()
+
+    def _on_recipe(self) -> None:
+        if self.target.target and self.isVisible():
+            self._later.start()  # its size there is to be found out
+        self._show()
+
     def _on_opened(self) -> None:
         """Other layers: what was fixed was fixed for those before."""
         self.wishes = Wishes(fused=self.fuse.isChecked(), absolute=self.absolute.isChecked())
-        self.budget = self.allocation = None
+        self.budget = self.allocation = self._prices = self._asked = None
         self._infos = ()
         self._wish()
 
@@ -204,25 +236,32 @@ class BudgetView(SweptView):
         others = (info for info in controller.session.infos if info.name not in points)
         rest = sum(stored_nbytes(info, recipe.scheme_for(info)) for info in others)
 
-        def work(token: Token, _: object) -> Budget | None:
-            return wishes.budget_under(grid, infos, points, rest, token)
+        target, known, checkpoint = self.target.target, self._prices, controller.session.checkpoint
+
+        def work(token: Token, _: object) -> Sized:
+            prices = prices_of(target, checkpoint, known, token)
+            budget = wishes.budget_under(grid, infos, points, rest, token, prices)
+            return Sized(budget, prices, size_there(prices, recipe, infos))
 
         controller.sweeps.aside.put(Job("Budget", work, self._on_built, self._on_unbuilt))
 
-    def _on_built(self, budget: Budget | None) -> None:
-        first = self.budget is None
-        self.budget = budget
+    def _on_built(self, built: Sized) -> None:
+        budget, first = built.budget, self.budget is None
+        self.budget, self._prices, self._recipe_size = budget, built.prices, built.recipe_size
         if budget is None:
             self.allocation = None
+            held = built.prices.target.title if built.prices else ""
+            self._trouble = f"{held} holds no layer in any of the schemes that were tried so far." if held else ""
             self._show()
             return
         self._trouble = ""
-        self.limit.show_front(budget.front, self._now_value() if first else None)
+        asked, self._asked = self._asked, None
+        self.limit.show_front(budget.front, asked.value if asked else self._now_value() if first else None)
         self._draw_front(keep=not first)
         self._plan()
 
     def _on_unbuilt(self, error: Exception) -> None:
-        if not isinstance(error, BudgetError):
+        if not isinstance(error, QInspectError):
             raise error
         self.budget = self.allocation = None
         self._trouble = _sentence(error)
@@ -253,11 +292,35 @@ class BudgetView(SweptView):
             self.allocation, self._trouble = self.budget.plan(limit), ""
         except BudgetError as error:
             self.allocation, self._trouble = None, _sentence(error)
+        self._fitted = self._prices is None or self.allocation is None
         self._rest.start()
         self._show()
 
+    def _fit(self) -> None:
+        """Hold the plan against the whole export, off the window's thread."""
+        controller, prices, budget, limit = self._controller, self._prices, self.budget, self.limit.limit
+        if controller is None or prices is None or budget is None or limit is None:
+            return
+
+        def work(token: Token, _: object) -> Allocation | QInspectError:
+            try:
+                return prices.fitted(budget, limit)
+            except QInspectError as error:
+                return error
+
+        def done(found: Allocation | QInspectError) -> None:
+            if budget is not self.budget or limit != self.limit.limit:
+                return
+            self._fitted = True
+            self.allocation = found if isinstance(found, Allocation) else None
+            self._trouble = _sentence(found) if isinstance(found, QInspectError) else ""
+            self._show()
+
+        controller.sweeps.fitting.put(Job("Fit", work, done, self._on_unbuilt))
+
     def _settle(self) -> None:
         """What layers take once the limit rests is measured exactly; then the plan is made once more."""
+        self._fit()
         if self._controller is not None and self.allocation is not None:
             points = self.allocation.points
             self._controller.sweeps.settle(self.name, {name: point.scheme for name, point in points.items()})
@@ -304,10 +367,10 @@ class BudgetView(SweptView):
         self.message.setText(empty)
         self.trouble.setText(self._trouble)
         self.trouble.setVisible(bool(self._trouble))
-        self.take.setEnabled(self.allocation is not None)
+        self.take.setEnabled(self.allocation is not None and self._fitted)
         recipe, limit, plan = self._controller.recipe, self.limit.limit, self.allocation
         now = {info.name: recipe.scheme_for(info) for info in self._infos}
-        self.model.show_allocation(plan, now, self._controller.sweeps.errors)
+        self.model.show_allocation(plan, now, self._controller.sweeps.errors, self._staying())
         if self.budget is not None:
             self.plot.show_limit(None if limit is None else limit.value, upright=self.limit.what != "sqnr")
             bits = self.plot.bits
@@ -326,8 +389,18 @@ class BudgetView(SweptView):
         now = self._present(controller.recipe.scheme_for, self.wishes.weight)
         if now is None or now.signal <= 0 or now.noise <= 0:
             return None
-        x = now.bpw if bits else float(controller.session.total(controller.recipe).nbytes)
-        return x, decibels(now.signal, now.noise)
+        nbytes, bpw = controller.session.total(controller.recipe).nbytes, now.bpw
+        if self.target.target:
+            if self._recipe_size is None or self._recipe_size[0] is not controller.recipe:
+                return None
+            _, nbytes, bpw = self._recipe_size
+        return bpw if bits else float(nbytes), decibels(now.signal, now.noise)
+
+    def _staying(self) -> set[str]:
+        """Layers that the target holds under none of the schemes that were measured."""
+        if self._prices is None or self.allocation is None or self._controller is None:
+            return set()
+        return set(self._controller.sweeps.known(self._infos)) - set(self.allocation.points)
 
     def _now_value(self) -> float | None:
         """The recipe's own value of what is limited: where a first limit stands."""
@@ -344,7 +417,9 @@ class BudgetView(SweptView):
             f"{fmt.decibels(plan.weighted_sqnr_db)} at {plan.bpw:.2f} bits a weight, {fmt.nbytes(plan.nbytes)} in all."
         )
         failed = sum(info.name in controller.sweeps.errors for info in self._infos)
-        missing = len(self._infos) - len(plan.points) - failed
+        staying = len(self._staying())
+        missing = len(self._infos) - len(plan.points) - failed - staying
+        said += f" {fmt.counted(staying, 'layer')} cannot be held in these schemes there." if staying else ""
         gain = None if missing or failed else self._gain()
         if gain is not None and gain >= 0.1:
             said += f" At the recipe's own size {gain:.1f} dB more than now are possible."
@@ -389,7 +464,7 @@ class BudgetView(SweptView):
         controller.set_recipe(compact(choice, infos), f"budget: {self._limit_words()}")
 
 
-def _sentence(error: BudgetError) -> str:
+def _sentence(error: QInspectError) -> str:
     return f"{error.message[0].upper()}{error.message[1:]}."
 
 

@@ -15,6 +15,7 @@ from qinspect.gui.allocation_model import BPW, LAYER, SCHEME, SIZE, SQNR, TIE, W
 from qinspect.planning.budget import Budget, Limit
 from qinspect.quant.sweep import SweepGrid, sweep
 from qinspect.recipe import Recipe
+from qinspect.targets.target import registry
 
 SIZES, BITS = [32, 64], [3, 4, 8]
 
@@ -295,6 +296,62 @@ def test_a_layer_that_cannot_be_measured_is_left_out(window, settle, qtbot, tmp_
         "bad.weight" in view.trouble.text()
         or "1 layer cannot be measured" in window.tabs.currentWidget().sentence.text()
     )
+
+
+def choose_target(view, name):
+    view.target.choose(name)
+    view.target.activated.emit(view.target.currentIndex())
+
+
+def test_the_sizes_of_a_target(view, window, settle, qtbot):
+    choose_target(view, "c")
+    settle(window)
+    session, target = window.controller.session, registry["c"]()
+    assert view.plot._now.data[0]["x"] == target.plan(session.checkpoint, window.controller.recipe).budgeted_nbytes
+    for at in (150, 500):
+        view.limit.slider.setValue(at)
+        assert not view.take.isEnabled()  # until it is held against the whole export
+        qtbot.waitUntil(view.take.isEnabled)
+        view.take.click()
+        settle(window)
+        exported = target.plan(session.checkpoint, window.controller.recipe)
+        assert exported.budgeted_nbytes <= view.limit.limit.value
+        rows = {row.name: row.nbytes for row in exported.rows}
+        assert {name: rows[name] for name in LAYERS} == {n: p.nbytes for n, p in view.allocation.points.items()}
+
+
+def test_a_target_that_cannot_be_says_why_and_another_can_be_chosen(view, window, settle):
+    choose_target(view, "gguf")
+    settle(window)
+    assert view.allocation is None
+    assert ".gguf" in view.message.text()
+    assert view.message.isVisible()
+    choose_target(view, "safetensors")
+    settle(window)
+    assert view.allocation is not None
+    assert not view.message.isVisible()
+
+
+def test_the_export_pane_hands_its_limit_over(view, window, settle, qtbot):
+    pane = window.export_pane
+    window.tabs.setCurrentIndex(0)
+    window._panels.setCurrentWidget(pane)
+    pane.target.setCurrentIndex(pane.target.findData("c"))
+    pane.target.activated.emit(pane.target.currentIndex())
+    pane.plan()
+    settle(window)
+    assert not pane.fit.isVisible()
+    pane.budget.flash.setText("16 kB")
+    assert pane.fit.isVisible()
+    pane.fit.click()
+    settle(window)
+    qtbot.waitUntil(view.take.isEnabled)
+    assert view.isVisible()
+    assert view.limit.limit == Limit("bytes", 16000)
+    view.take.click()
+    settle(window)
+    plan = registry["c"]().plan(window.controller.session.checkpoint, window.controller.recipe)
+    assert plan.budgeted_nbytes <= 16000
 
 
 def test_nothing_to_plan(window, settle, tmp_path):
