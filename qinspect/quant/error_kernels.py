@@ -43,13 +43,13 @@ def error_sums(
     that sums do not depend on how many are given at a time. Sums are float64; an error is rounded to float32 before it
     is squared, unless its run has weights far outside.
     """
-    none, nothing, zero = fill(np.float64(0)), fill(np.float32(0)), fill(np.uint32(0))
+    none, nothing = fill(np.float64(0)), fill(np.float32(0))
     k, begin, room, number = np.uint64(first % step.size), start, line, np.uint64(0)
     one, sets = np.uint64(1), np.uint64(step.size)
     while begin < stop:
         last = begin + strip if begin + strip < stop else stop
         ww, we, ee, ae, steps, rr, re = none, none, none, none, none, none, none
-        worst, count = nothing, zero
+        worst, count = nothing, fill(np.uint32(0))
         while begin < last:
             end = begin + (run if run < room else room)
             whole, run_ee = end - (end - begin) % WIDTH, none
@@ -63,22 +63,10 @@ def error_sums(
             for piece in range(begin, whole, PIECE):
                 upto = piece + PIECE if piece + PIECE < whole else whole
                 some_ae = nothing
-                if near == INSIDE:
-                    for i in range(piece, upto, WIDTH):
-                        w = load(x, i)
-                        e = load(decoded, i - start) - w
-                        ww, we, run_ee, some_ae, worst = _added(w, e, ww, we, run_ee, some_ae, worst)
-                else:
-                    some_wd, some_de, some_dd = nothing, nothing, nothing
-                    for i in range(piece, upto, WIDTH):
-                        w = load(x, i)
-                        e = load(decoded, i - start) - w
-                        ww, we, run_ee, some_ae, worst = _added(w, e, ww, we, run_ee, some_ae, worst)
-                        beyond = w - least(most(w, lo), hi)
-                        some_wd, some_de = multiply_add(w, beyond, some_wd), multiply_add(e, beyond, some_de)
-                        some_dd, count = multiply_add(beyond, beyond, some_dd), count + above(magnitudes(beyond), slack)
-                    rr = rr + widened(some_dd - (some_wd + some_wd))
-                    re = re + widened(some_dd + (some_de + some_de))
+                for i in range(piece, upto, WIDTH):
+                    w = load(x, i)
+                    e = load(decoded, i - start) - w
+                    ww, we, run_ee, some_ae, worst = _added(w, e, ww, we, run_ee, some_ae, worst)
                 ae = ae + widened(some_ae)
             if whole < end and near != FAR:
                 left = end - whole
@@ -86,11 +74,8 @@ def error_sums(
                 e = first_lanes(load_some(decoded, whole - start, left), left) - w
                 ww, we, run_ee, some_ae, worst = _added(w, e, ww, we, run_ee, nothing, worst)
                 ae = ae + widened(some_ae)
-                if near == OUTSIDE:
-                    beyond = first_lanes(w - least(most(w, lo), hi), left)
-                    rr = rr + widened(beyond * beyond - (w * beyond + w * beyond))
-                    re = re + widened(beyond * beyond + (e * beyond + e * beyond))
-                    count = count + above(magnitudes(beyond), slack)
+            if near == OUTSIDE:
+                rr, re, count = _clipped(x, decoded, start, begin, end, lo, hi, slack, rr, re, count)
             ee = ee + run_ee
             if near != FAR:
                 steps = multiply_add(run_ee, fill(1 / (np.float64(width) * np.float64(width))), steps)
@@ -135,6 +120,38 @@ def _added(w: Any, e: Any, ww: Any, we: Any, ee: Any, ae: Any, worst: Any) -> tu
         multiply_add(wide, wide, ww), multiply_add(wide, error, we), multiply_add(error, error, ee), ae + size,
         most(worst, size),
     )  # fmt: skip
+
+
+@inlined
+def _clipped(
+    x: np.ndarray, decoded: np.ndarray, start: int, begin: int, end: int, low: float, high: float, slack: float,
+    rr: Any, re: Any, count: Any,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """By how much `w²` and `e²` differ when a run's weights are clipped, and how many are: all added to what is given.
+
+    In a loop of its own it has registers enough.
+    """
+    nothing, whole = fill(np.float32(0)), end - (end - begin) % WIDTH
+    for piece in range(begin, whole, PIECE):
+        some_wd, some_de, some_dd = nothing, nothing, nothing
+        for i in range(piece, piece + PIECE if piece + PIECE < whole else whole, WIDTH):
+            w = load(x, i)
+            beyond = w - least(most(w, low), high)
+            some_wd = multiply_add(w, beyond, some_wd)
+            some_de = multiply_add(load(decoded, i - start) - w, beyond, some_de)
+            some_dd = multiply_add(beyond, beyond, some_dd)
+            count = count + above(magnitudes(beyond), slack)
+        rr = rr + widened(some_dd - (some_wd + some_wd))
+        re = re + widened(some_dd + (some_de + some_de))
+    if whole < end:
+        left = end - whole
+        w, d = load_some(x, whole, left), load_some(decoded, whole - start, left)
+        beyond = first_lanes(w - least(most(w, low), high), left)
+        e = d - w
+        rr = rr + widened(beyond * beyond - (w * beyond + w * beyond))
+        re = re + widened(beyond * beyond + (e * beyond + e * beyond))
+        count = count + above(magnitudes(beyond), slack)
+    return rr, re, count
 
 
 @jit
