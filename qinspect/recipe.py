@@ -21,6 +21,7 @@ from qinspect.formats.checkpoint import FLOATING, TensorInfo
 from qinspect.quant.scheme import Scheme, scheme_from_json
 
 VERSION = 1
+_WRITTEN = 'a recipe is written {"version": 1, "rules": [{"match": glob, "scheme": name or null} …]}'
 ALL = "*"
 """The pattern of every layer; a rule of it at the end is the base of a recipe."""
 
@@ -122,9 +123,7 @@ class Recipe:
     def from_json(cls, value: Any) -> Self:
         """The recipe that `to_json` or a person wrote; SchemeError names the first rule, from 1, that does not fit."""
         if not isinstance(value, Mapping) or set(value) != {"version", "rules"} or not isinstance(value["rules"], list):
-            raise SchemeError(
-                'a recipe is written {"version": 1, "rules": [{"match": glob, "scheme": name or null} …]}'
-            )
+            raise SchemeError(_WRITTEN)
         if value["version"] is True or value["version"] != VERSION:
             raise SchemeError(f"the recipe is of version {value['version']!r}; this program reads version {VERSION}")
         return cls(tuple(_rule(number, rule) for number, rule in enumerate(value["rules"], 1)))
@@ -139,7 +138,8 @@ class Recipe:
         except OSError as error:
             raise SchemeError(f"the recipe cannot be read: {error.strerror}", path=path) from error
         except (ValueError, RecursionError) as error:
-            raise SchemeError(f"the recipe is not JSON: {error}", path=path) from error
+            at = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise SchemeError(f"the recipe is not JSON{at}; {_WRITTEN}", path=path) from error
 
     def save(self, path: str | Path) -> None:
         """Write a recipe file; an old one stays whole until the new one is complete."""

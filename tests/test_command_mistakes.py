@@ -2,12 +2,13 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.commandline import results, run
+from tests.commandline import failure, results, run
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,44 @@ def test_a_recipe_that_quantizes_nothing_is_no_comparison(model, tmp_path):
     done = run("compare", model, recipe_of(tmp_path, {"match": "*", "scheme": None}))
     assert done.returncode == 1
     assert "quantizes nothing" in done.stderr
+
+
+def test_a_scheme_that_fits_no_layer_is_one_error(model):
+    done = run("analyze", model, "--scheme", "symmetric", "--axis", 5)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "axis 5 does not exist in a tensor of shape [16, 64]; choose another axis" in done.stderr
+
+
+def test_a_recipe_that_is_text(model, tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text("hello")
+    said = failure("analyze", model, "--recipe", path)
+    assert f"{path}: the recipe is not JSON in line 1, column 1; a recipe is written" in said
+
+
+def test_packed_layers_are_evaluated_against_their_originals(model, tmp_path):
+    packed, data = tmp_path / "packed.safetensors", tmp_path / "data.npz"
+    flags = ("--scheme", "symmetric", "--bits", 3)
+    assert run("export", model, "--to", "safetensors", *flags, "-o", packed).returncode == 0
+    np.savez(data, x=np.random.default_rng(1).normal(size=(20, 64)).astype(np.float32))
+    alone = run("evaluate", packed, "--data", data)
+    assert "name their originals with --reference" in alone.stderr
+    errors = [
+        {layer["name"]: layer["output_error"] for layer in results("evaluate", *of, "--data", data)["layers"]}
+        for of in ((packed, "--reference", model), (model, *flags))
+    ]
+    assert errors[0] == errors[1]
+    assert min(errors[0].values()) > 0.05
+    save_file({"other": np.ones((4, 4), np.float32)}, tmp_path / "other.safetensors")
+    done = run("evaluate", packed, "--data", data, "--reference", tmp_path / "other.safetensors")
+    assert "no packed layer of it has its original" in done.stderr
+
+
+def test_nan_is_said_before_data_is_asked_for(tmp_path):
+    save_file({"w": np.full((4, 4), np.nan, np.float32)}, tmp_path / "nan.safetensors")
+    assert re.search("w: .*NaN", failure("evaluate", tmp_path / "nan.safetensors"))
+
+
+def test_a_place_on_no_disk_is_not_writable(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=0, used=0, free=0))
+    assert "not writable" in failure("export", model, "--to", "pt", "-o", tmp_path / "x.pt")

@@ -12,7 +12,7 @@ import numpy as np
 
 from qinspect import figures as fmt
 from qinspect import report, scheme_flags
-from qinspect.errors import FormatError, printable
+from qinspect.errors import FormatError, SchemeError, printable
 from qinspect.formats.checkpoint import Checkpoint, TensorInfo
 from qinspect.formats.open import open_checkpoint
 from qinspect.importance import Importance
@@ -89,13 +89,29 @@ def named_like(infos: Sequence[TensorInfo], args: argparse.Namespace) -> list[Te
 
 
 def measured(requests: list[Request]) -> list[LayerReport]:
-    """Reports of layers; what could not be measured is also said on stderr."""
+    """Reports of layers; what could not be measured is also said on stderr.
+
+    Raises SchemeError, once, where their schemes fit the shape of none of them.
+    """
+    misfits = [error for request in requests if (error := _misfit(request)) is not None]
+    if misfits and len(misfits) == len(requests):
+        raise misfits[0]
     with report.progress("analysing") as token:
         reports = list(measure_all(requests, token))
     for one in reports:
         if one.error:
             report.complain(one.error)
     return reports
+
+
+def _misfit(request: Request) -> SchemeError | None:
+    """Why the scheme of a layer cannot have its shape."""
+    try:
+        if request.scheme is not None:
+            request.scheme.layout(request.info.shape)
+    except SchemeError as error:
+        return error.within(path=request.checkpoint.path, tensor=request.info.name)
+    return None
 
 
 def importance_for(

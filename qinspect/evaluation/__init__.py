@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qinspect.errors import FormatError
+from qinspect.errors import FormatError, UnsupportedError
 from qinspect.evaluation.inputs import InputSet, load_inputs
 from qinspect.evaluation.onnx_model import of_onnx
 from qinspect.evaluation.result import Evaluation, LayerOutput
@@ -23,16 +23,27 @@ def has_test_set(checkpoint: Checkpoint) -> bool:
 
 
 def evaluate(
-    checkpoint: Checkpoint, recipe: Recipe, data: InputSet | None = None, token: Token | None = None
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    data: InputSet | None = None,
+    token: Token | None = None,
+    reference: Checkpoint | None = None,
 ) -> Evaluation:
-    """Quantize as an export would, and compare outputs for `data`, by default the test set beside the checkpoint."""
+    """Quantize as an export would, and compare outputs for `data`, by default the test set beside the checkpoint.
+
+    `reference` has the originals of packed layers; without it they are compared with what they decode to.
+    """
     token = token or Token()
     if data is None:
         path = find_test_set(checkpoint.path)
         if path is None:
+            Weights(checkpoint, recipe, token.part(0, 0.1)).check()
             raise FormatError("there is no test set beside it; name inputs with --data", path=checkpoint.path)
         data = load_inputs(path)
-    weights = Weights(checkpoint, recipe, token.part(0, 0.1))
+    if isinstance(checkpoint, OnnxCheckpoint) and reference is not None:
+        text = "an ONNX model is run with its own weights: no reference is put into it; evaluate the original instead"
+        raise UnsupportedError(text, path=checkpoint.path)
+    weights = Weights(checkpoint, recipe, token.part(0, 0.1), reference)
     if isinstance(checkpoint, OnnxCheckpoint):
         return of_onnx(checkpoint, weights, data, token.part(0.1, 1))
     network = Network.of(checkpoint)

@@ -21,7 +21,7 @@ _UNREAD = {
         b"\x93NUMPY": "a version of the .npy format that is too new; save it with numpy.save",
         b"7767517": "an ncnn model; open the ONNX or torch file that it was made from",
         b"QINS": (
-            "this program's export for microcontrollers, which devices read: main_test.c beside it is its self-test; "
+            "an export of qinspect for microcontrollers, which devices read: main_test.c beside it is its self-test; "
             "open the checkpoint that it was made from"
         ),
         b"RKNN": "a model compiled for Rockchip devices; open the ONNX file that it was made from",

@@ -158,9 +158,11 @@ def check_destination(out: Path, nbytes: int, sources: Iterable[Path], names: Co
         _check_old_folder(out, sources, names)
     elif out.exists():
         _check_old(out, sources)
-    free = shutil.disk_usage(out.parent).free
-    if free < nbytes:
-        raise ExportError(f"{nbytes} bytes are to be written and {free} are free; {_ELSEWHERE}", path=out)
+    disk = shutil.disk_usage(out.parent)
+    if not disk.total:
+        raise ExportError("this place is not writable: it is on no disk; choose another folder", path=out)
+    if disk.free < nbytes:
+        raise ExportError(f"{nbytes} bytes are to be written and {disk.free} are free; {_ELSEWHERE}", path=out)
 
 
 _ELSEWHERE = "make room or choose another place"

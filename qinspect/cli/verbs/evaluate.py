@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
 from qinspect import figures as fmt
 from qinspect import report, scheme_flags
 from qinspect.cli.checkpoints import open_file, recipe_for
-from qinspect.cli.verb import Verb, add_file, add_json, add_recipe
+from qinspect.cli.verb import Verb, add_file, add_json, add_recipe, add_reference
 from qinspect.evaluation import Evaluation, evaluate, load_inputs
+from qinspect.formats.align import align
+from qinspect.formats.checkpoint import Checkpoint
+from qinspect.formats.open import open_checkpoint
 
 
 class Evaluate(Verb):
@@ -30,6 +34,7 @@ class Evaluate(Verb):
         add_file(parser)
         help = "inputs: .npz, .pt or .safetensors with x and perhaps labels y; by default the test set beside FILE"
         parser.add_argument("--data", metavar="X", type=Path, help=help)
+        add_reference(parser)
         add_recipe(parser)
         add_json(parser)
         scheme_flags.add(parser)
@@ -37,13 +42,25 @@ class Evaluate(Verb):
     def run(self, args: argparse.Namespace) -> int:
         """Always 0: how much is too much is for others to say."""
         data = None if args.data is None else load_inputs(args.data)
-        with open_file(args) as checkpoint, report.progress("evaluating") as token:
-            found = evaluate(checkpoint, recipe_for(args, checkpoint), data, token)
+        with open_file(args) as checkpoint, _reference(args, checkpoint) as reference:
+            recipe = recipe_for(args, checkpoint)
+            with report.progress("evaluating") as token:
+                found = evaluate(checkpoint, recipe, data, token, reference)
         if args.json:
             report.print_json(found.to_json())
         else:
             _print(found)
         return 0
+
+
+def _reference(args: argparse.Namespace, checkpoint: Checkpoint) -> AbstractContextManager[Checkpoint | None]:
+    """The originals; without them a remark, where packed layers are compared with themselves."""
+    if args.reference:
+        return align(open_checkpoint(args.reference), checkpoint)
+    if any(info.qtype for info in checkpoint.infos):
+        text = "packed layers are compared with what they decode to; name their originals with --reference"
+        report.remark(f"{checkpoint.path}: {text}")
+    return nullcontext()
 
 
 def _print(found: Evaluation) -> None:
