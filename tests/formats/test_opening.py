@@ -276,7 +276,7 @@ FOREIGN = {
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
     "page": (b"<!DOCTYPE html><html>", "web page"),
     "page with a space": (b"\n<!doctype HTML>", "web page"),
-    "our export of C": (b"QINS\x01\0\0\0" + bytes(40), "export of qinspect for microcontrollers.*main_test.c.*self-test"),
+    "our export of C": (b"QINS\x01\0\0\0" + bytes(40), "export of qinspect.*main_test.c.*self-test"),
     "text": (b"Hello, this is no model.\nSecond line\n", "text file.*Hello, this is no model"),
     "escape codes": (b"\x1b[31mred\x1b[0m" + bytes(3), "begins with bytes 1b 5b 33 31"),
     "noise": (bytes(range(128, 256)), "begins with bytes 80 81"),
