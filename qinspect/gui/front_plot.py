@@ -23,7 +23,7 @@ class FrontPlot(Plot):
     dragged = Signal(float)
 
     def __init__(self) -> None:
-        super().__init__(Axis("bottom", "bytes of all tensors", _bytes), Axis("left", "SQNR, dB"))
+        super().__init__(Axis("bottom", "bytes in all", _bytes), Axis("left", "SQNR, dB"))
         self._curve = pg.PlotCurveItem(antialias=True)
         self._now = pg.ScatterPlotItem(antialias=True, symbol="o", size=14)
         self._plan = pg.ScatterPlotItem(antialias=True, symbol="d", size=15)
@@ -60,7 +60,7 @@ class FrontPlot(Plot):
         if bits:
             self.bottom.describe("bits per weight of the planned layers", plain)
         else:
-            self.bottom.describe("bytes of all tensors", _bytes)
+            self.bottom.describe("bytes in all", _bytes)
         x = np.zeros(0) if front is None else front.bpw if bits else front.nbytes.astype(np.float64)
         y = np.zeros(0) if front is None else front.sqnr_db
         fine = np.isfinite(y)

@@ -16,7 +16,7 @@ from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.targets.atomic import durable
 from qinspect.targets.blueprint import Stored
-from qinspect.targets.choice import Choice
+from qinspect.targets.choice import Choice, more_than_packed, with_note
 from qinspect.targets.matrix import Matrix, device_arrays, float_matrix, matrix_of
 from qinspect.targets.mcu import golden
 from qinspect.targets.mcu.compiled import LARGEST, find_compiler, running
@@ -209,17 +209,23 @@ def _fate(choice: Choice, needed: Mapping[str, str] | None) -> tuple[Choice, str
     if scheme is not None and (needed is None or needed[info.name] == MATRIX):
         reason = matrix_of(scheme, info.shape)
         if isinstance(reason, Matrix):
-            return choice, MATRIX
-        return replace(choice, note=_also(choice.note, f"{reason}: written decoded, as float32")), FLOAT
+            return with_note(choice, _cost(scheme, info.shape, reason)), MATRIX
+        return with_note(choice, f"{reason}: written decoded, as float32"), FLOAT
     if scheme is not None:
-        return replace(choice, note=_also(choice.note, "the network needs it as float32: written decoded")), ARRAY
+        return with_note(choice, "the network needs it as float32: written decoded"), ARRAY
     note = f"{info.dtype} becomes float32" if info.dtype in FLOATING and info.dtype != "F32" else choice.note
     is_matrix = info.dtype in FLOATING and len(info.shape) > 1
     return replace(choice, note=note), FLOAT if is_matrix else ARRAY
 
 
-def _also(note: str, more: str) -> str:
-    return f"{note}; {more}" if note else more
+def _cost(scheme: Scheme, shape: tuple[int, ...], matrix: Matrix) -> str:
+    """What words of whole codes cost against a stream of bits, where they do."""
+    more = more_than_packed(scheme, shape, sum(stored.nbytes for stored in _stored(matrix)))
+    return f"{matrix.digits} codes of {scheme.n_codes} levels to a word: {more}" if more else ""
+
+
+def _stored(matrix: Matrix) -> list[Stored]:
+    return [Stored(part, dtype, shape) for part, (dtype, shape) in matrix.arrays.items()]
 
 
 def _entry(row: PlanRow) -> Entry:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from qinspect.errors import QInspectError
 from qinspect.formats.checkpoint import FLOATING, Checkpoint, TensorInfo
@@ -38,6 +39,17 @@ def same_scheme(a: Scheme, b: Scheme) -> bool:
     """Whether both store any tensor alike: parameters that do not matter beside the others may differ."""
     values = [[(p.name, getattr(scheme, p.name)) for p in scheme.active_parameters()] for scheme in (a, b)]
     return type(a) is type(b) and values[0] == values[1]
+
+
+def more_than_packed(scheme: Scheme, shape: tuple[int, ...], nbytes: int) -> str:
+    """What `nbytes` are more than the scheme's own packing takes, in words; empty if that is not worth a word."""
+    more = 8 * (nbytes - scheme.nbytes(shape)) / max(1, math.prod(shape))
+    return f"{more:.2g} bits a weight more than packed" if more > 0.01 else ""
+
+
+def with_note(choice: Choice, more: str) -> Choice:
+    """The choice with one more remark."""
+    return replace(choice, note="; ".join(filter(None, (choice.note, more))))
 
 
 def _choose(checkpoint: Checkpoint, info: TensorInfo, recipe: Recipe, token: Token) -> Choice:

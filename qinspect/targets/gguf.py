@@ -20,7 +20,7 @@ from qinspect.formats.stored import WatchedFile
 from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.targets.blueprint import Stored
-from qinspect.targets.choice import Choice
+from qinspect.targets.choice import Choice, more_than_packed, with_note
 from qinspect.targets.ggml.blocks import blocks_from
 from qinspect.targets.ggml.carriers import Carrier, carrier_of
 from qinspect.targets.ggml.model import Model
@@ -76,7 +76,7 @@ class GGUF(TensorFile):
         found = carrier_of(scheme, info.shape) if _takes_blocks(info) else "llama.cpp wants it as floats"
         if isinstance(found, str):
             return replace(_copied(info, f"stays as it is: {found}"), wanted=scheme)
-        noted = replace(choice, note="; ".join(filter(None, (choice.note, _note(scheme, info, found)))))
+        noted = with_note(choice, _note(scheme, info, found))
         return self.row(checkpoint, noted, found.type.name, found)
 
     def remark(self, checkpoint: Checkpoint) -> str:
@@ -163,9 +163,7 @@ def _note(scheme: Scheme, info: TensorInfo, carrier: Carrier) -> str:
         which = "step" if carrier.type.name in ("Q4_1", "Q5_1") else "scale"
         near = ", within 4.9e-4 of each group's range" if "offset" in carrier.matrix.arrays else ""
         said.append(f"{which} rounded to float16{near}")
-    more = 8 * (carrier.nbytes - scheme.nbytes(info.shape)) / max(1, info.size)
-    if more > 0.01:
-        said.append(f"{more:.2g} bits a weight more than packed")
+    said += filter(None, [more_than_packed(scheme, info.shape, carrier.nbytes)])
     return f"held in {carrier.type.name}: {', '.join(said)}" if said else ""
 
 

@@ -19,7 +19,7 @@ from qinspect.quant.layout import matrix_shape
 from qinspect.quant.lazy import Weights
 from qinspect.quant.scheme import QTensor, Scheme
 from qinspect.targets.blueprint import Stored
-from qinspect.targets.choice import Choice
+from qinspect.targets.choice import Choice, more_than_packed, with_note
 from qinspect.targets.graph import runtime, sequential
 from qinspect.targets.graph.dequantize import Dequantize
 from qinspect.targets.graph.digits import Digits
@@ -89,7 +89,7 @@ class Onnx(TensorFile):
         if site is not None and choice.scheme is not None:
             form = form_of(site, choice.scheme, self.forms)
         if isinstance(form, Form):
-            return self.row(checkpoint, choice, form.name, form)
+            return self.row(checkpoint, with_note(choice, _cost(form)), form.name, form)
         note = choice.note if choice.scheme is None else f"{form}: written decoded"
         plain = _Plain(Stored(name, "F32", choice.info.shape))
         return self.row(checkpoint, replace(choice, note=note), "float32", plain)
@@ -99,7 +99,7 @@ class Onnx(TensorFile):
         if site is not None and choice.scheme is not None:
             form = form_of(site, choice.scheme, self.forms)
         if isinstance(form, Form):
-            return self.row(checkpoint, choice, form.name, form)
+            return self.row(checkpoint, with_note(choice, _cost(form)), form.name, form)
         stays = choice if choice.scheme is None else replace(choice, scheme=None, note=f"stays as it is: {form}")
         return replace(self.row(checkpoint, stays, UNCHANGED), nbytes=choice.info.nbytes, wanted=choice.scheme)
 
@@ -184,6 +184,12 @@ def _sites(checkpoint: Checkpoint) -> Iterator[Mapping[str, Site]]:
         yield sequential.sites(network, shapes)
     except (FormatError, UnsupportedError) as error:
         raise error.within(path=checkpoint.path) from None
+
+
+def _cost(form: Form) -> str:
+    """What a form takes more than packed codes, where it does."""
+    more = more_than_packed(form.scheme, form.site.shape, sum(stored.nbytes for stored in form.stored))
+    return f"held in {form.name}: {more}" if more else ""
 
 
 @dataclass(frozen=True)

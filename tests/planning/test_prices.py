@@ -73,6 +73,23 @@ def test_a_size_is_that_of_the_target_and_not_of_the_packed_file(checkpoint):
     assert sizes["safetensors"]["a.weight"][scheme] == 96 * (56 + 8)
 
 
+@pytest.mark.parametrize(
+    ("target", "bits", "said"),
+    [
+        ("c", 7, "4 codes of 128 levels to a word: 1 bits a weight more"),
+        ("c", 8, ""),
+        ("c", 4, ""),
+        ("onnxruntime", 3, "held in MatMulNBits: 1.6 bits"),
+    ],
+)
+def test_what_a_target_takes_more_is_remarked(checkpoint, target, bits, said):
+    """In onnxruntime 3 bits lie in 4, a scale has 16 bits more, a zero point has 4."""
+    scheme = make_scheme("symmetric", bits=bits, granularity="group", group_size=32, param_dtype="float16")
+    plan = Prices(registry[target](), checkpoint).plan({"a.weight": scheme})
+    (note,) = [row.note for row in plan.rows if row.name == "a.weight"]
+    assert (said in note) if said else ("more than" not in note)
+
+
 def test_what_a_target_cannot_hold_is_left_out(checkpoint, points):
     found = Prices(registry["compressed-tensors"](), checkpoint).priced(points)
     assert found
