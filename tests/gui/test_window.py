@@ -196,7 +196,7 @@ def test_the_sample_shows_accuracy_before_and_after(window, settle):
     ("content", "said"),
     [
         (b"", "empty"),
-        (b"not a checkpoint at all", "header"),
+        (b"not a checkpoint at all", "text file"),
         (struct.pack("<Q", 1 << 40) + b"{}", "header"),
         (struct.pack("<Q", 100) + b'{"a":', "truncated"),
     ],

@@ -154,9 +154,7 @@ class ScalesView(PlotView):
 
     def _of_both(self, parameter: Parameter, pair: GroupPair) -> str:
         """From where to where the difference goes, or either side."""
-        title, end = capital(parameter.title), unit(parameter)
-        if parameter.title != self._which.currentText() == "scale" and parameter.field == "step":
-            title += " (scales differ in kind)"
+        title, end = self._titled(parameter), unit(parameter)
 
         def ends(values: np.ndarray) -> str:
             return " … ".join(map(number, limits(values))) + end
@@ -164,6 +162,11 @@ class ScalesView(PlotView):
         if self.side == Side.DIFFERENCE:
             return f"{title}, A − B: {ends(pair.a - pair.b)}"
         return f"{title}: A {ends(pair.a)}, B {ends(pair.b)}"
+
+    def _titled(self, parameter: Parameter) -> str:
+        """The name of what is drawn, and why it is not what was chosen."""
+        instead = parameter.field == "step" and self._which.currentText() == "scale"
+        return capital(parameter.title) + " (scales differ in kind)" * instead
 
     def _begin(self, values: np.ndarray) -> None:
         """Rows in their order; the lines of B are for curves of both sides."""
@@ -305,7 +308,7 @@ class ScalesView(PlotView):
         middle = float(np.median(finite)) if finite.size else math.nan
         sets = _counted(values.shape, self.probe.layer_rows if self.inspection.scales.down else 1)
         numbers = f"{number(low)} … {number(high)}{unit(parameter)}"
-        return f"{capital(parameter.title)} {numbers}, median {number(middle)}; {sets}."
+        return f"{self._titled(parameter)} {numbers}, median {number(middle)}; {sets}."
 
     def tables(self) -> tuple[Table, ...]:
         """All that is known of the groups, in the order that is seen."""
