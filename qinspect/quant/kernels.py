@@ -56,6 +56,10 @@ def ranges(x: np.ndarray, start: int, stop: int, line: int, run: int, low: np.nd
     Compared as integers, patterns order NaN beyond infinity, so that one unusual value cannot hide: signed, the largest
     is the largest positive value; unsigned, it is the most negative one.
     """
+    if line == 1:
+        for i in range(start, stop):
+            low[i - start] = high[i - start] = x[i]
+        return
     minus = np.uint32(0x80000000)
     begin, room, number = start, line, 0
     while begin < stop:
@@ -85,17 +89,32 @@ def encode_affine(
     """`codes = clamp(round_half_even((x − offset)/scale + zero), low_code, high_code) − low_code`, from entry 0 on."""
     ends = np.float32(low_code), np.float32(high_code)
     less = np.uint32(HALF_EVEN_BITS + low_code)
+    begin = start
+    while line == 1 and begin < stop:  # a set for each weight: eight of both at once
+        k = (first + begin - start) % scale.size
+        end = begin + scale.size - k if begin + scale.size - k < stop else stop
+        for i in range(begin, end, WIDTH):
+            j, n = k + i - begin, end - i
+            if n >= WIDTH:
+                found = bits(_rounded(load(x, i), load(scale, j), load(zero, j), load(offset, j), ends)) - less
+                put(codes, i - start, found)
+            else:
+                sets = load_some(scale, j, n), load_some(zero, j, n), load_some(offset, j, n)
+                put_some(
+                    codes, i - start, n, bits(_rounded(load_some(x, i, n), sets[0], sets[1], sets[2], ends)) - less
+                )
+        begin = end
     ahead = stop - start if stop - start <= FETCHED else 0
-    k, begin, room = first % scale.size, start, line
+    k, room = first % scale.size, line
     while begin < stop:
         s, z, o = scale[k], zero[k], offset[k]
         end = begin + (run if run < room else room)
         whole = end - (end - begin) % WIDTH
         for i in range(begin, whole, WIDTH):
             fetch(x, i + ahead)
-            put(codes, i - start, _rounded(load(x, i), s, z, o, ends) - less)
+            put(codes, i - start, bits(_rounded(load(x, i), s, z, o, ends)) - less)
         if whole < end:
-            found = _rounded(load_some(x, whole, end - whole), s, z, o, ends) - less
+            found = bits(_rounded(load_some(x, whole, end - whole), s, z, o, ends)) - less
             put_some(codes, whole - start, end - whole, found)
         room -= end - begin
         begin, room, k = end, room if room else line, k + 1 if k + 1 < scale.size else 0
@@ -103,8 +122,8 @@ def encode_affine(
 
 @inlined
 def _rounded(x: Any, scale: Any, zero: Any, offset: Any, ends: tuple[float, float]) -> Any:
-    """The code of each weight, in the low bits of a float's pattern."""
-    return bits(least(most((x - offset) / scale + zero, ends[0]), ends[1]) + HALF_EVEN)
+    """The code of each weight plus `HALF_EVEN`: in the low bits of the pattern."""
+    return least(most((x - offset) / scale + zero, ends[0]), ends[1]) + HALF_EVEN
 
 
 @jit
@@ -167,10 +186,22 @@ def decode_affine(
     scale: np.ndarray, zero: np.ndarray, offset: np.ndarray, low_code: int, out: np.ndarray,
 ) -> None:  # fmt: skip
     """`out = (codes + low_code − zero)·scale + offset` for the first `size` codes."""
-    k, begin, room = first % scale.size, 0, line
+    begin, lowest = 0, np.float32(low_code)
+    while line == 1 and begin < size:  # as in encode_affine
+        k = (first + begin) % scale.size
+        end = begin + scale.size - k if begin + scale.size - k < size else size
+        for i in range(begin, end, WIDTH):
+            j, n = k + i - begin, end - i
+            if n >= WIDTH:
+                put(out, i, (as_floats(load(codes, i)) - (load(zero, j) - lowest)) * load(scale, j) + load(offset, j))
+            else:
+                found = as_floats(load_some(codes, i, n)) - (load_some(zero, j, n) - lowest)
+                put_some(out, i, n, found * load_some(scale, j, n) + load_some(offset, j, n))
+        begin = end
+    k, room = first % scale.size, line
     while begin < size:
         s, o = scale[k], offset[k]
-        z = zero[k] - np.float32(low_code)
+        z = zero[k] - lowest
         end = begin + (run if run < room else room)
         whole = end - (end - begin) % WIDTH
         for i in range(begin, whole, WIDTH):

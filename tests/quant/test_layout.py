@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from qinspect.errors import SchemeError
 from qinspect.quant.layout import matrix_shape, per_channel, per_group, per_tensor
+from qinspect.quant.scheme import make_scheme
 
 SHAPES = st.lists(st.integers(0, 6), max_size=4).map(tuple)
 
@@ -78,3 +79,14 @@ def test_group(shape, group):
 def test_an_axis_that_does_not_exist(shape, axis):
     with pytest.raises(SchemeError, match=f"axis {axis} does not exist in a tensor of shape"):
         per_channel(shape, axis)
+
+
+@pytest.mark.parametrize("name", ["symmetric", "asymmetric"])
+@pytest.mark.parametrize("shape", [(7, 13), (300, 5), (3, 1), (1, 9), (700, 1003)])
+def test_channels_along_the_last_axis_are_those_of_the_turned_matrix(name, shape):
+    w = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    along, across = (make_scheme(name, bits=5, granularity="channel", axis=axis) for axis in (1, 0))
+    q, turned = along.quantize(w), across.quantize(np.ascontiguousarray(w.T))
+    np.testing.assert_array_equal(along.codes(q), across.codes(turned).T)
+    np.testing.assert_array_equal(along.dequantize(q), across.dequantize(turned).T)
+    assert all(np.array_equal(q.params[key], turned.params[key]) for key in q.params)
