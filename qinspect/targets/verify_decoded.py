@@ -56,25 +56,34 @@ def compared_decoded(
 
 
 def equivalent(name: str, held: QTensor, original: np.ndarray, last: Scheme | None, token: Token) -> Decoded | None:
-    """The comparison under the scheme that gives the fewest wrong weights, `last` before others; None if none fits.
+    """The comparison under the scheme with the fewest wrong weights, then the least difference; None if none fits.
 
-    A scheme fits if all weights of the first rows are as it makes them.
+    A scheme fits if all weights of the first rows are as it makes them. The `last` one is taken if nothing is wrong.
     """
     rows = slice(0, _ROWS) if len(held.shape) > 1 else slice(None)
     found = held.scheme.dequantize(held, token=token)
-    best = None
-    for scheme in filter(None, (last, *_candidates(held))):
+
+    def tried(scheme: Scheme) -> Decoded | None:
         token.check()
         part = rows if scheme.layout(held.shape).local and not scheme.tensor_params() else slice(None)
         try:
             if _beside(name, found[part], scheme.quantize(original[part])).wrong:
-                continue
-            tried = _beside(name, found, scheme.quantize(original, token=token))
+                return None
+            return _beside(name, found, scheme.quantize(original, token=token))
         except SchemeError:
-            continue  # the originals are beyond this scheme, so it is not the one
-        if best is None or tried.wrong < best.wrong:
-            best = tried
-        if best.wrong <= _FEW * best.size:
+            return None  # the originals are beyond this scheme, so it is not the one
+
+    known = tried(last) if last is not None else None
+    if known is not None and not known.wrong:
+        return known
+    best: Decoded | None = None
+    for calibrated in (False, True):  # the extremes come first: they are the usual choice, and quick
+        for one in filter(None, map(tried, _candidates(held, calibrated))):
+            if not one.difference:
+                return one
+            if best is None or (one.wrong, one.difference) < (best.wrong, best.difference):
+                best = one
+        if best is not None and best.wrong <= _FEW * best.size:
             break
     return best
 
@@ -94,18 +103,17 @@ def _largest_level(q: QTensor) -> np.ndarray:
     return np.repeat(runs, layout.run, axis=1)[:, : layout.line].reshape(q.shape)
 
 
-def _candidates(held: QTensor) -> Iterator[Scheme]:
+def _candidates(held: QTensor, calibrated: bool) -> Iterator[Scheme]:
     """Schemes that could have made it: no more levels than it has codes, no fewer than it uses."""
     used, most = int(np.count_nonzero(held.scheme.count(held))), held.scheme.n_codes
     run, cols = held.scheme.layout(held.shape).run, matrix_shape(held.shape)[1]
     sizes = [run * times for times in _MULTIPLES if run * times < run + cols]
-    for calibrated in (False, True):  # the extremes come first: they are the usual choice, and quick
-        for cls in registry:
-            for values in product(*(_tried(p, sizes, (used, most), calibrated) for p in cls.parameters())):
-                with contextlib.suppress(SchemeError):
-                    scheme = cls(*values)
-                    if used <= scheme.n_codes <= most and _plain(scheme):
-                        yield scheme
+    for cls in registry:
+        for values in product(*(_tried(p, sizes, (used, most), calibrated) for p in cls.parameters())):
+            with contextlib.suppress(SchemeError):
+                scheme = cls(*values)
+                if used <= scheme.n_codes <= most and _plain(scheme):
+                    yield scheme
 
 
 def _tried(p: Parameter, sizes: Iterable[int], levels: Iterable[int], calibrated: bool) -> tuple[Any, ...]:

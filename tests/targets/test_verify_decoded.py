@@ -99,3 +99,14 @@ def test_originals_of_another_model_are_one_sentence(linear, tmp_path):
     assert "choose the checkpoint it was made from" in failure(
         "verify", out, "--against", tmp_path / "other.safetensors"
     )
+
+
+def test_a_scheme_that_is_nearly_right_gives_way_to_the_right_one(tmp_path):
+    """With scales in half precision a few weights near a boundary would have other codes."""
+    w = np.random.default_rng(0).normal(size=(64, 96)).astype(np.float32)
+    save_file({"a.weight": w}, tmp_path / "a.safetensors")
+    scheme = make_scheme("symmetric", bits=4, granularity="channel")
+    out = export(tmp_path / "a.safetensors", "compressed-tensors", tmp_path / "out", scheme)
+    found = verified(out, tmp_path / "a.safetensors")
+    assert found.mismatches == ()
+    assert [(one.scheme, one.difference) for one in found.decoded] == [(scheme, 0.0)]
