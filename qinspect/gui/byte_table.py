@@ -15,7 +15,7 @@ from qinspect.quant.places import Held, Stored
 from qinspect.tables import Column, Table
 
 OFFSET, BYTES, NUMBER, DIGITS, WEIGHTS = range(5)
-TITLES = ("Offset", "Bytes", "Number", "Digits, first weight first; or bits", "Weights")
+TITLES = ("Offset", "Bytes", "Number", "Digits in order, or bits", "Weights")
 TIPS = (
     "Where the bytes begin in their array, counted from the group's first.",
     "The bytes as they are stored, in hexadecimal digits.",

@@ -148,6 +148,7 @@ def test_w_goes_to_the_worst_group_and_on_to_the_next(view, qtbot):
     for number in np.argsort(sqnr)[:3]:
         press(view, qtbot, Qt.Key.Key_W)
         assert (view._shown.index, view._shown.start) == (number // 5, number % 5 * GROUP)
+    assert "(number 3 from the lowest)" in view._sentence(view.inspection, view.probe, view._shown)
 
 
 def test_a_row_and_a_group_are_typed(view, qtbot):

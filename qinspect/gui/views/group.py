@@ -88,7 +88,7 @@ class GroupView(PlotView):
             ),
         ]
         self._worst = _button(
-            "worst SQNR", "Worst group", "The group of the lowest SQNR; again, the next to it (W)", self.go_to_worst
+            "worst", "Worst group", "The group of the lowest SQNR; again, the next to it (W)", self.go_to_worst
         )
         self._shown: Group | None = None
         self._others: np.ndarray | None = None
@@ -246,7 +246,7 @@ class GroupView(PlotView):
         parts = [f"{used} of {fmt.counted(inspection.scheme.n_codes, 'code')} used"]
         errors = group.errors
         if errors is not None and group.weights is not None:
-            parts.insert(0, f"SQNR {_sqnr(group.weights, group.decoded)}")
+            parts.insert(0, f"SQNR {_sqnr(group.weights, group.decoded)}{self._ranked(group)}")
             worst = int(np.argmax(np.abs(errors)))
             parts.append(f"largest error {number(abs(float(errors[worst])))} at column {group.start + worst}")
             clipped = int(group.outside.sum())
@@ -256,6 +256,12 @@ class GroupView(PlotView):
             f"Minimum {number(low, 4)}, range {number(high - low, 4)}, {fmt.counted(group.codes.size, 'weight')}."
         )
         return f"{where}: {', '.join(parts)}."
+
+    def _ranked(self, group: Group) -> str:
+        """By what a group is the worst, where someone asked for it."""
+        if self._ranking is None or self._rank < 0 or self._ranking[self._rank] != group.number:
+            return ""
+        return " (the lowest)" if self._rank == 0 else f" (number {self._rank + 1} from the lowest)"
 
     def tables(self) -> tuple[Table, ...]:
         """The weights, and the bytes."""
