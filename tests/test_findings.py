@@ -497,18 +497,38 @@ class TestWeights:
 
 class TestGroupSize:
     def test_what_a_ragged_group_costs(self):
-        finding = the(gaussian(16, 384), make_scheme("base11", group_size=126), "group-size")
+        w = gaussian(16, 384)
+        finding = the(w, make_scheme("base11", group_size=126), "group-size")
         assert finding.severity == "warning"
         assert "Groups of 126 on rows of 384 leave a last group of 6 weights and take 5.00 bits" in finding.text
         # Eleven words and two parameters, as small as 128 but finer.
-        assert finding.remedy == "Groups of 96 instead of 126 save 1.00 bits a weight on this row."
+        gained = self.sqnr_db(w, 96) - self.sqnr_db(w, 126)
+        assert gained > 0.05
+        assert finding.remedy == (
+            f"Groups of 96 instead of 126 save 1.00 bits a weight of a packed file and gain {gained:.1f} dB."
+        )
+
+    def test_what_larger_groups_cost(self):
+        w = gaussian(24, 320)
+        lost = self.sqnr_db(w, 128) - self.sqnr_db(w, 160)
+        assert lost > 0.05
+        remedy = the(w, make_scheme("base11", group_size=128), "group-size").remedy
+        assert (
+            remedy == f"Groups of 160 instead of 128 save 1.00 bits a weight of a packed file and cost {lost:.1f} dB."
+        )
+
+    @staticmethod
+    def sqnr_db(w, size):
+        scheme = make_scheme("base11", group_size=size)
+        error = scheme.dequantize(scheme.quantize(w)).astype(np.float64) - w
+        return 10 * math.log10((w.astype(np.float64) ** 2).sum() / (error**2).sum())
 
     def test_packing_digits_that_are_wasted(self):
         """256 weights take 29 words of nine digits, 252 take 28: on a row of 16128 all groups of 252 are full."""
         finding = the(gaussian(2, 16128), make_scheme("base11", group_size=256), "group-size")
         now, better = 63 * (29 * 32 + 32) / 16128, 64 * (28 * 32 + 32) / 16128
         assert finding.severity == "info"
-        assert finding.remedy == f"Groups of 252 instead of 256 save {now - better:.2f} bits a weight on this row."
+        assert f"Groups of 252 instead of 256 save {now - better:.2f} bits a weight of a packed file" in finding.remedy
         assert f"{now - better:.2f}" == "0.07"
 
     def test_where_the_group_suits_the_row(self):
