@@ -40,29 +40,30 @@ PARTS = ("drag", "exact", "layer", "many", "start")
 
 BARE = "import numpy, PySide6.QtWidgets, pyqtgraph"
 PAINTED = """
-import sys, tempfile
+import os, sys, tempfile
 from pathlib import Path
-from PySide6.QtCore import QEvent, QObject, QSettings, QTimer
+from PySide6.QtCore import QEvent, QObject, QSettings, Qt, QTimer, Signal
 from qinspect.gui.app import application
 from qinspect.gui.main_window import MainWindow
 class Watch(QObject):
+    painted = Signal()
     def eventFilter(self, watched, event):
         if event.type() == QEvent.Type.Paint:
-            QTimer.singleShot(0, app.quit)
+            self.painted.emit()
         return False
 app = application()
 window = MainWindow(QSettings(str(Path(tempfile.mkdtemp()) / "window.ini"), QSettings.Format.IniFormat))
 watch = Watch()
+watch.painted.connect(lambda: os._exit(0), Qt.ConnectionType.QueuedConnection)  # once it is painted, not before
 until = sys.argv[1]
 if until == "window":
     window.installEventFilter(watch)
 else:
-    build = window.build_views
-    window.build_views = lambda: (build(), app.quit())
+    made = QTimer(interval=1)
+    made.timeout.connect(lambda: os._exit(0) if window.frames else None)
+    made.start()
 window.show()
 app.exec()
-import os
-os._exit(0)
 """
 
 

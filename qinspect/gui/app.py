@@ -37,7 +37,7 @@ def run(path: str | None, *, scheme: Scheme | None = None) -> int:
     if path is not None:
         window.open(path)
     elif window.preferences.restores:
-        QTimer.singleShot(0, lambda: resume.restore(window))  # after the views are made
+        window.ready.connect(lambda: resume.restore(window))
     window.controller.warm_up()
     code = app.exec()
     window.deleteLater()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from PySide6.QtCore import Signal
@@ -80,7 +81,7 @@ class GridBar(QWidget):
             action.setData(cls.name)
             action.setToolTip(cls.summary)
             action.setCheckable(True)
-            action.setChecked(len(_grid([cls.name], {}).schemes_for(USUAL)) <= MODERATE)
+            action.setChecked(_is_moderate(cls.name))
             action.toggled.connect(lambda _: self._on_change())
             self.menu.addAction(action)
         self.menu.addSeparator()
@@ -126,6 +127,12 @@ class GridBar(QWidget):
         if calibration != DEFAULT:
             values["calibration"] = _calibrations() if calibration == EACH else [calibration]
         return _grid(chosen, values)
+
+
+@cache
+def _is_moderate(scheme: str) -> bool:
+    """Whether it has few enough points to be tried unasked."""
+    return len(_grid([scheme], {}).schemes_for(USUAL)) <= MODERATE
 
 
 def _grid(schemes: list[str], values: Mapping[str, list[Any]]) -> SweepGrid:

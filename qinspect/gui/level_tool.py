@@ -56,6 +56,7 @@ class LevelTool(QFrame):
         self.plot = _ValuePlot()
         self.low, self.high = _number("Value at the low end"), _number("Value at the high end")
         self.percent = QDoubleSpinBox()
+        self.percent.lineEdit().setTextMargins(4, 0, 0, 0)
         self.extremes, self.sigma, self.by_percentile, self.reset = (
             QPushButton(text) for text in ("min–max", "3σ", "percentile", "Reset")
         )

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QResizeEvent
+from PySide6.QtCore import QPoint, QSettings, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QApplication,
     QDockWidget,
@@ -51,6 +51,9 @@ from qinspect.session import Inspection, LayerReport
 LOOKS = {"weights": "histogram", "codes": "occupancy", "scales": "scales", "error": "error"}
 """The views in which findings can be seen."""
 
+UNSEEN_MS = 500
+"""When views are made at the latest, also if nobody sees the window."""
+
 LOW = 860
 """Height in pixels below which figures give way to findings."""
 
@@ -60,6 +63,9 @@ EMPTY = "This tensor has no weights; an export writes it as it is."
 
 class MainWindow(QMainWindow):
     """The whole program in one window. Work is the controller's; this asks and shows."""
+
+    ready = Signal()
+    """The views are made."""
 
     def __init__(self, settings: QSettings) -> None:
         super().__init__()
@@ -93,7 +99,10 @@ class MainWindow(QMainWindow):
         self.welcome.show_recent(self.preferences.recent())
         if not self.preferences.restore_layout(self, self.splitter):
             self.resize(1600, 1000)
-        QTimer.singleShot(0, self.build_views)
+        self._views_due = QTimer(self)
+        self._views_due.setSingleShot(True)
+        self._views_due.timeout.connect(self.build_views)
+        self._views_due.start(UNSEEN_MS)
 
     # Building.
 
@@ -139,15 +148,23 @@ class MainWindow(QMainWindow):
         self.setStatusBar(self.status)
         dock.hide()
 
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Once the window can be seen, its views follow."""
+        super().paintEvent(event)
+        if self._views_due.isActive():
+            self._views_due.start(0)
+
     def build_views(self) -> None:
         """Import the plotting library and make the views: after the window has been painted, not before."""
         if self.frames:
             return
+        self._views_due.stop()
         self.centre.build(self.controller, self.theme)
         for frame in self.frames:
             frame.told.connect(self.status.say)
             frame.failed.connect(self.show_error)
         menus.add_views(self)
+        self.ready.emit()
 
     def _connect(self) -> None:
         controller = self.controller

@@ -471,6 +471,7 @@ def _spin(prefix: str) -> QSpinBox:
     spin.setRange(0, 0)
     spin.setKeyboardTracking(False)
     spin.setFixedWidth(96)
+    spin.lineEdit().setTextMargins(4, 0, 0, 0)
     spin.setAccessibleName(prefix.strip().capitalize())
     spin.setToolTip(f"The {prefix.strip()} that is shown; type another")
     return spin
