@@ -127,6 +127,8 @@ class _Comparison:
             return f"has shape {list(stored.shape)}, the original {list(original.shape)}"
         try:
             return self._differs(info, stored, original, token)
+        except FormatError as error:
+            return error.message  # of what is stored: its parameters stand for no numbers
         except QInspectError as error:
             raise error.within(path=self.against.path, tensor=info.name) from None
 

@@ -110,3 +110,13 @@ def test_a_scheme_that_is_nearly_right_gives_way_to_the_right_one(tmp_path):
     found = verified(out, tmp_path / "a.safetensors")
     assert found.mismatches == ()
     assert [(one.scheme, one.difference) for one in found.decoded] == [(scheme, 0.0)]
+
+
+def test_scales_that_are_no_numbers_are_told_of_the_exported_file(linear, tmp_path):
+    out = export(linear, "compressed-tensors", tmp_path / "out", INT4)
+    arrays = load_file(out / "model.safetensors")
+    arrays["up.weight_scale"][0, 0] = np.nan
+    save_file(arrays, out / "model.safetensors")
+    (found,) = verified(out, linear).mismatches
+    assert found.name == "up.weight"
+    assert "holds values that cannot be: the file is corrupt" in found.text
