@@ -17,7 +17,8 @@ def no_better_than_zeros(case: Case) -> Iterator[Finding]:
     """The error is as large as the weights."""
     sqnr = case.metrics.sqnr_db
     if sqnr < 1.0 and case.metrics.noise > 0:
-        shown = f"{sqnr:.1f} dB".replace("-", "−") if math.isfinite(sqnr) else "−∞ dB"
+        rounded = round(sqnr, 1) + 0.0  # no minus before a zero
+        shown = f"{rounded:.1f} dB".replace("-", "−") if math.isfinite(sqnr) else "−∞ dB"
         yield Finding(
             "no-better-than-zeros", "error",
             f"At {shown} the decoded weights are no better than zeros: the error is as large as the weights.",
