@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +12,15 @@ from qinspect import analysis
 from qinspect.analysis import Histogram
 from qinspect.gui.axes import number
 from qinspect.session import Inspection
+from qinspect.tables import Column, Table
 from qinspect.versus import Versus
 
 WEIGHT, CODE, ERROR, STEPS = range(4)
 AXES = ("weight", "code units", "error", "error in steps")
+
+MOST_LEVELS = 64
+LEVEL_PIXELS = 4
+"""More lines than this, or closer ones, are a grey wall."""
 
 FAR = 1e-4
 """The share of all differences of counts that may lie out of view at first."""
@@ -112,3 +118,34 @@ def range_of(shown: Histogram) -> tuple[float, float]:
         return low, high
     room = abs(low) or 1.0
     return low - room, low + room
+
+
+def table(shown: Histogram, low: float, high: float, names: Mapping[str, str], axis: str) -> Table:
+    """The bins from `low` to `high`, with a column for each curve under its name."""
+    first = max(0, int(np.searchsorted(shown.edges, low, "right")) - 1)
+    last = min(shown.edges.size - 1, int(np.searchsorted(shown.edges, high, "left")))
+    titles = [names[curve][:1].upper() + names[curve][1:] for curve in shown.counts]
+    ends = Column("from", "From", ".6g"), Column("to", "To", ".6g")
+    columns = (*ends, *(Column(curve, title, ",") for curve, title in zip(shown.counts, titles, strict=True)))
+    edges = shown.edges[first : last + 1].tolist()
+    counts = (values[first:last].tolist() for values in shown.counts.values())
+    return Table(f"Histogram, {axis}", columns, tuple(zip(edges[:-1], edges[1:], *counts, strict=True)))
+
+
+def beyond(whole: Histogram, in_view: tuple[float, float] | None) -> str:
+    """What the axis leaves out, in words; of differences with `in_view`, how much of them is not to be seen."""
+    if in_view is not None:
+        centres = (whole.edges[1:] + whole.edges[:-1]) / 2
+        out = (centres < in_view[0]) | (centres > in_view[1])
+        far = int(np.abs(next(iter(whole.counts.values())))[out].sum())
+        return f" Farther out counts differ by {far:,} in all." if far else ""
+    words = [f"{sum(n):,} {name}" for name, n in whole.outside.items() if sum(n)]
+    return f" Beyond the axis: {', '.join(words)}." if words else ""
+
+
+def can_be_told_apart(levels: np.ndarray, low: float, high: float, pixels: float) -> bool:
+    """Whether lines at these levels can be, on an axis from `low` to `high` so many pixels long."""
+    if levels.size < 2:
+        return True
+    between = float(np.median(np.diff(levels))) / (high - low) * pixels
+    return levels.size <= MOST_LEVELS and between >= LEVEL_PIXELS

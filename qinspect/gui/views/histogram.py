@@ -16,17 +16,14 @@ from qinspect.gui.axes import Axis, beside, number, short, signed_log
 from qinspect.gui.bins import AXES, CODE, ERROR, STEPS, WEIGHT, Scope
 from qinspect.gui.comparing import Side
 from qinspect.gui.controls import choice, toggle
+from qinspect.gui.counted_range import CountedRange
 from qinspect.gui.linked import Spot
 from qinspect.gui.plots import Plot, translucent
 from qinspect.gui.probe import Probe
 from qinspect.gui.views.plot_view import PlotView
 from qinspect.session import Inspection
-from qinspect.tables import Column, Table
+from qinspect.tables import Table
 from qinspect.versus import Versus
-
-MOST_LEVELS = 64
-LEVEL_PIXELS = 4
-"""More lines than this, or closer ones, are a grey wall."""
 
 BAR_PIXELS = 1.5
 """A bin in view is at least so wide."""
@@ -75,9 +72,7 @@ class HistogramView(PlotView):
         self._scope.currentIndexChanged.connect(lambda _: self.redraw(keep=False))
         for box in (self._log.toggled, self._range.toggled, self._bins.currentIndexChanged):
             box.connect(lambda _: self.redraw())
-        self._region = pg.LinearRegionItem(swapMode="sort")
-        self._region.hide()
-        self._region.setZValue(20)
+        self._region = CountedRange()
         plot.addItem(self._region, ignoreBounds=True)
         self._region.sigRegionChanged.connect(self._on_region)
         self._whole: Histogram | None = None
@@ -226,7 +221,7 @@ class HistogramView(PlotView):
         self.plot.set_content(content, home=self._occupied(shown, content), least=(least, 0), keep=keep)
         self._region.setVisible(self._range.isChecked())
         if self._range.isChecked() and not keep:
-            self._place_region()
+            self._region.place(*self.plot.box.viewRange()[0])
         self._draw_range()
 
     def _on_ranged(self) -> None:
@@ -404,32 +399,17 @@ class HistogramView(PlotView):
         else:
             return none, "Levels differ by group: see “code units”, or one group."
         low, high = self.plot.box.viewRange()[0]
-        low, high = low - 1e-6 * (high - low), high + 1e-6 * (high - low)
+        low, high, width = low - 1e-6 * (high - low), high + 1e-6 * (high - low), self.plot.area.width()
         inside = (levels >= low) & (levels <= high)
         used = inside & (counts > 0) if self._at.rows is None else inside
-        if self._has_room_for(levels[inside]):
+        if bins.can_be_told_apart(levels[inside], low, high, width):
             said = f", in use: {np.count_nonzero(used)}" if self._at.rows is None else ""
             return levels[inside], f"Levels in view: {np.count_nonzero(inside)}{said}."
-        if self._has_room_for(levels[used]):
+        if bins.can_be_told_apart(levels[used], low, high, width):
             return levels[used], f"Drawn are only the levels in use: {np.count_nonzero(used)}."
         return none, f"{np.count_nonzero(inside):,} levels in view: zoom in to see them."
 
-    def _has_room_for(self, levels: np.ndarray) -> bool:
-        """Whether lines at these levels can be told apart."""
-        (low, high), _ = self.plot.box.viewRange()
-        if levels.size < 2:
-            return True
-        pixels = float(np.median(np.diff(levels))) / (high - low) * self.plot.area.width()
-        return levels.size <= MOST_LEVELS and pixels >= LEVEL_PIXELS
-
     # The range.
-
-    def _place_region(self) -> None:
-        """At first, the middle half of what is in view."""
-        low, high = self.plot.box.viewRange()[0]
-        self._region.blockSignals(True)
-        self._region.setRegion((low + (high - low) / 4, high - (high - low) / 4))
-        self._region.blockSignals(False)
 
     def _on_region(self) -> None:
         if self._whole is not None:
@@ -437,22 +417,10 @@ class HistogramView(PlotView):
             self.readout.setText(self.hint)
 
     def _range_words(self) -> str:
-        """How many lie between the ends, exactly: the ends are taken at the edges of bins."""
         whole = self._finer() or self._whole
         assert whole is not None
-        name = next(iter(whole.counts))
-        counts, (below, above) = whole.counts[name], whole.outside[name]
-        i, j = np.searchsorted(whole.edges, self._region.getRegion())
-        i, j = min(int(i), counts.size), min(int(j), counts.size)
-        low, high = float(whole.edges[i]), float(whole.edges[j])
-        inside, total = int(counts[i:j].sum()), max(1, whole.total(name))
-        below, above = below + int(counts[:i].sum()), above + int(counts[j:].sum())
-        theme = self.plot.theme
-        self._region.setBrush(translucent(theme.accent, 40))
-        for line in self._region.lines:
-            line.setPen(pg.mkPen(theme.accent, width=2))
-        between = f"{beside(low, high - low)} … {beside(high, high - low)}"
-        return f"{between}: {number(100 * inside / total, 4)} % of {total:,}; {below:,} below, {above:,} above."
+        self._region.set_theme(self.plot.theme)
+        return self._region.words(whole)
 
     # Words.
 
@@ -473,13 +441,8 @@ class HistogramView(PlotView):
     def _beyond(self) -> str:
         """How many values the axis leaves out: they are never piled up at its ends."""
         assert self._whole is not None
-        words = [f"{sum(n):,} {name}" for name, n in self._whole.outside.items() if sum(n)]
-        if self._subtracted and self.plot.fitted:
-            low, high = self.plot.box.viewRange()[0]
-            centres = (self._whole.edges[1:] + self._whole.edges[:-1]) / 2
-            far = np.abs(next(iter(self._whole.counts.values())))[(centres < low) | (centres > high)].sum()
-            return f" Farther out counts differ by {far:,} in all." if far else ""
-        return f" Beyond the axis: {', '.join(words)}." if words else ""
+        in_view = self.plot.box.viewRange()[0] if self._subtracted and self.plot.fitted else None
+        return bins.beyond(self._whole, in_view)
 
     def tables(self) -> tuple[Table, ...]:
         """The bins in view, as they are drawn."""
@@ -487,16 +450,7 @@ class HistogramView(PlotView):
         if shown is None or self.inspection is None:
             return ()
         low, high = self.plot.box.viewRange()[0]
-        first = max(0, int(np.searchsorted(shown.edges, low, "right")) - 1)
-        last = min(shown.edges.size - 1, int(np.searchsorted(shown.edges, high, "left")))
-        titles = self._names()
-        names = {name: titles[name][:1].upper() + titles[name][1:] for name in shown.counts}
-        ends = Column("from", "From", ".6g"), Column("to", "To", ".6g")
-        columns = (*ends, *(Column(name, title, ",") for name, title in names.items()))
-        edges = shown.edges[first : last + 1].tolist()
-        counts = (shown.counts[name][first:last].tolist() for name in names)
-        rows = tuple(zip(edges[:-1], edges[1:], *counts, strict=True))
-        return (Table(f"Histogram, {AXES[self._unit]}", columns, rows),)
+        return (bins.table(shown, low, high, self._names(), AXES[self._unit]),)
 
     # Places.
 
