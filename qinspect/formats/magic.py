@@ -84,6 +84,8 @@ _FOREIGN = {
 
 _TEXT = 64
 """Bytes by which a text is known."""
+_FEW = 8
+"""Fewer bytes may be the beginning of anything."""
 _PAGES = (b"<!doctype", b"<html")
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 
@@ -110,6 +112,8 @@ def foreign(path: Path, head: bytes) -> QInspectError | None:
 
 def text(path: Path, head: bytes) -> QInspectError | None:
     """What to say of a file that begins with characters that people write; None of any other."""
+    if len(head) < _FEW:
+        return None
     try:
         # The last character may be cut in half.
         found = head.decode() if len(head) < _TEXT else head[:_TEXT].decode(errors="ignore")

@@ -242,7 +242,9 @@ def test_damaged_arrays_end_in_our_own_errors(tmp_path, name, damage):
                 arrays[part] = DAMAGE[damage](whole).clone()
 
         said = read_everything(rewritten(tmp_path, name, change, config_of(name)))
-        assert all(text.startswith(str(tmp_path)) and text.isprintable() for text in said), said
+        for text in said:  # what a layer decodes to is known when its file is long out of sight
+            assert text.startswith(str(tmp_path)) or "the file is corrupt" in text
+            assert text.isprintable()
 
 
 CONTRADICTIONS = {
