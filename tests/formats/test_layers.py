@@ -198,6 +198,13 @@ def read_everything(path):
     return said
 
 
+def assert_told(said, folder):
+    """Errors name the file; what a layer decodes to is known when its file is out of sight."""
+    for text in said:
+        assert text.startswith(str(folder)) or "the file is corrupt" in text
+        assert text.isprintable()
+
+
 WITHOUT = [name for name in FIXTURES if name not in ("ct_packed_older", "gptq_planar", "mlx", "gptq_v2", "fp8_tiles")]
 """Fixtures that tell by their arrays alone what they are."""
 
@@ -242,9 +249,7 @@ def test_damaged_arrays_end_in_our_own_errors(tmp_path, name, damage):
                 arrays[part] = DAMAGE[damage](whole).clone()
 
         said = read_everything(rewritten(tmp_path, name, change, config_of(name)))
-        for text in said:  # what a layer decodes to is known when its file is long out of sight
-            assert text.startswith(str(tmp_path)) or "the file is corrupt" in text
-            assert text.isprintable()
+        assert_told(said, tmp_path)
 
 
 CONTRADICTIONS = {
@@ -378,4 +383,4 @@ def test_any_damage_gives_only_our_own_errors(tmp_path_factory, name, data):
     safetensors.torch.save_file(arrays, folder / "model.safetensors", metadata)
     (folder / "config.json").write_text(config)
     said = read_everything(folder / "model.safetensors")
-    assert all(text.startswith(str(folder)) and text.isprintable() for text in said), said
+    assert_told(said, folder)
