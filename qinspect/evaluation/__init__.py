@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qinspect.errors import FormatError, UnsupportedError
 from qinspect.evaluation.inputs import InputSet, load_inputs
-from qinspect.evaluation.onnx_model import of_onnx
 from qinspect.evaluation.result import Evaluation, LayerOutput
 from qinspect.evaluation.sequential import of_network, single_layers
 from qinspect.evaluation.weights import Weights
@@ -45,6 +44,8 @@ def evaluate(
         raise UnsupportedError(text, path=checkpoint.path)
     weights = Weights(checkpoint, recipe, token.part(0, 0.1), reference)
     if isinstance(checkpoint, OnnxCheckpoint):
+        from qinspect.evaluation.onnx_model import of_onnx  # with all of ONNX: not before it is asked for
+
         return of_onnx(checkpoint, weights, data, token.part(0.1, 1))
     network = Network.of(checkpoint)
     x = data.features("x")
