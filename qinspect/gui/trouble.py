@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from types import TracebackType
 
-from PySide6.QtCore import QCoreApplication, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
@@ -78,9 +78,6 @@ def catch_unexpected(tell: Callable[[str, str], None]) -> None:
     """From now on errors that nobody foresaw are logged and told with their details, and the window goes on."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, KeyboardInterrupt):  # Ctrl+C where the program was started: the window closes
-            QCoreApplication.quit()
-            return
         if not isinstance(error, Exception):
             sys.__excepthook__(kind, error, trace)
             return
