@@ -14,7 +14,7 @@ import numpy as np
 
 from qinspect.errors import ExportError
 from qinspect.formats.checkpoint import Checkpoint
-from qinspect.formats.dtypes import dtype_name, numpy_dtype
+from qinspect.formats.dtypes import dtype_name
 from qinspect.formats.model_config import json_of
 from qinspect.formats.native import prefix_of, stored_name
 from qinspect.formats.open import open_checkpoint
@@ -26,7 +26,7 @@ from qinspect.quant.schemes.symmetric import Symmetric
 from qinspect.targets.atomic import durable
 from qinspect.targets.blueprint import Stored
 from qinspect.targets.choice import Choice
-from qinspect.targets.packed import packed, within
+from qinspect.targets.packed import packed_or_plain
 from qinspect.targets.pieces import Stretch
 from qinspect.targets.read_back import Content, max_difference
 from qinspect.targets.safetensors_file import SafetensorsFile
@@ -124,10 +124,7 @@ class CompressedTensors(TensorFile):
 
     def content(self, row: PlanRow, held: Content, token: Token) -> Content:
         """Codes, or the weights."""
-        content = packed(row, held, token)
-        if row.scheme is None and isinstance(content, QTensor):
-            return within(content.scheme.dequantize(content, token=token), numpy_dtype(row.dtype))
-        return content
+        return packed_or_plain(row, held, token)
 
     def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """A stream of bits along each row, in whole words; its codes count from the lowest, as they do here."""

@@ -38,10 +38,7 @@ class Packed(TensorFile):
 
     def content(self, row: PlanRow, held: Content, token: Token) -> Content:
         """The codes, made now unless the source has just these."""
-        content = packed(row, held, token)
-        if row.scheme is None and isinstance(content, QTensor):
-            return within(content.scheme.dequantize(content, token=token), numpy_dtype(row.dtype))
-        return content
+        return packed_or_plain(row, held, token)
 
     def arrays(self, row: PlanRow, content: Content, token: Token) -> list[Weights]:
         """In the order of `stored`."""
@@ -49,6 +46,14 @@ class Packed(TensorFile):
             return [content]
         arrays: list[Weights] = [content.data, *(content.params[name] for name in content.scheme.param_names)]
         return [*arrays, codebook(content.scheme.levels)] if isinstance(content.scheme, BaseN) else arrays
+
+
+def packed_or_plain(row: PlanRow, held: Content, token: Token) -> Content:
+    """`held` in the scheme of `row`; where there is none its weights, decoded if it is packed."""
+    content = packed(row, held, token)
+    if row.scheme is None and isinstance(content, QTensor):
+        return within(content.scheme.dequantize(content, token=token), numpy_dtype(row.dtype))
+    return content
 
 
 def packed(row: PlanRow, held: Content, token: Token) -> Content:

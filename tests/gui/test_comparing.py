@@ -382,6 +382,7 @@ def test_every_view_draws_both(pinned, settle, qtbot):
     """In one window, as opening one takes longer than all this."""
     for story in STORIES:
         story(pinned, settle, qtbot)
+        assert pinned.controller.comparing.other is not None, story.__name__
 
 
 STORIES = (

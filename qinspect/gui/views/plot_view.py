@@ -93,14 +93,7 @@ class PlotView(View):
         self.foot = QHBoxLayout()
         self.foot.setContentsMargins(6, 0, 6, 0)
         self.foot.addWidget(self.readout)
-        self._to_group = QToolButton(self)
-        self._to_group.setText("group ▸")
-        self._to_group.setFont(small_font())
-        self._to_group.setFixedHeight(18)
-        self._to_group.setAccessibleName("Show the selected group")
-        self._to_group.setToolTip("Show the weights and bytes of the selected group (Return)")
-        self._to_group.clicked.connect(lambda: self.linked.open(GROUP))
-        self._to_group.hide()
+        self._to_group = self._make_to_group()
         self.foot.addWidget(self._to_group)
         self.column.addLayout(self.foot)
         self._pages = QStackedLayout(self)
@@ -117,6 +110,17 @@ class PlotView(View):
         self.setAccessibleName(self.title)
         self.choose(plots[0])
         self._follow(self.linked)
+
+    def _make_to_group(self) -> QToolButton:
+        button = QToolButton(self)
+        button.setText("group ▸")
+        button.setFont(small_font())
+        button.setFixedHeight(18)
+        button.setAccessibleName("Show the selected group")
+        button.setToolTip("Show the weights and bytes of the selected group (Return)")
+        button.clicked.connect(lambda: self.linked.open(GROUP))
+        button.hide()
+        return button
 
     def attach(self, controller: Controller) -> None:
         """Share places with the other views, and have questions answered in the background."""
